@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import socket
@@ -19,17 +18,15 @@ from typing import Any
 import psutil
 
 from jetsym.errors import ConfigError, DataError, lacks_explained
-from jetsym.reading import expect_path, expect_regular
+from jetsym.reading import as_json, expect_path, expect_regular
 
 __all__ = [
     "UNFINISHED",
     "Inputs",
-    "as_json",
     "check_out",
     "expect_data",
     "fingerprint_of",
     "finished_file",
-    "from_json",
     "is_hidden",
     "is_unfinished",
     "mark_finished",
@@ -175,36 +172,6 @@ def write_json(path: str | Path, values: Any) -> Path:
     JSON has no numbers but finite ones: see :func:`as_json`.
     """
     return write_atomically(path, json.dumps(as_json(values), indent=1, allow_nan=False) + "\n")
-
-
-def as_json(values: Any) -> Any:
-    """Return plain values with the words NaN, Infinity and -Infinity in the place of these numbers.
-
-    Examples
-    --------
-    >>> as_json({"a": [1.5, float("nan")], "b": (float("-inf"), None)})
-    {'a': [1.5, 'NaN'], 'b': ['-Infinity', None]}
-    """
-    if isinstance(values, float) and not math.isfinite(values):
-        return "NaN" if math.isnan(values) else "Infinity" if values > 0 else "-Infinity"
-    if isinstance(values, dict):
-        return {name: as_json(value) for name, value in values.items()}
-    return [as_json(value) for value in values] if isinstance(values, list | tuple) else values
-
-
-def from_json(values: Any) -> Any:
-    """Return what :func:`as_json` was given, but for tuples.
-
-    Examples
-    --------
-    >>> from_json({"a": [1.5, "NaN"], "b": ["-Infinity", None]})
-    {'a': [1.5, nan], 'b': [-inf, None]}
-    """
-    if isinstance(values, str):
-        return float(values) if values in ("NaN", "Infinity", "-Infinity") else values
-    if isinstance(values, dict):
-        return {name: from_json(value) for name, value in values.items()}
-    return [from_json(value) for value in values] if isinstance(values, list) else values
 
 
 def sha256_of(path: str | Path) -> str:

@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from jetsym.errors import DataError, JetsymError
+from jetsym.slurm import step
 
 __all__ = ["ALONE", "Ranks", "here", "sharing", "started"]
 
@@ -130,18 +131,11 @@ def here() -> Ranks:
 
 def started() -> tuple[int, int]:
     """Return processes per node, and nodes, as torchrun or srun have started them; 1 and 1 otherwise."""
-    if not {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"} & os.environ.keys():
-        return 1, 1  # without a look at Lightning, which takes a second
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-
-    if TorchElasticEnvironment.detect():
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # Lightning, which would tell, takes a second to load
         local, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         return local, everywhere // local
-    if SLURMEnvironment.detect():
-        nodes = int(os.environ["SLURM_STEP_NUM_NODES"])
-        return int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes, nodes
-    return 1, 1
+    found = step()
+    return (1, 1) if found is None else (found.tasks // found.nodes, found.nodes)
 
 
 @contextmanager
@@ -162,13 +156,13 @@ def sharing() -> Iterator[Ranks]:
         yield here()
         return
     import torch
-    from lightning_fabric import Fabric
     from torch import distributed
+
+    from jetsym.launch import launched
 
     joined_already = distributed.is_initialized()
     # Results are exchanged as they are in the memory of the host, on whatever device they were found.
-    fabric = Fabric(accelerator="cpu", devices=local, num_nodes=nodes)
-    fabric.launch()
+    fabric = launched(accelerator="cpu", devices=local, num_nodes=nodes)
     if torch.cuda.is_available():
         torch.cuda.set_device(fabric.local_rank % torch.cuda.device_count())
     token = _HERE.set(Ranks(fabric.global_rank, fabric.world_size))

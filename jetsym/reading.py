@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 import struct
@@ -25,11 +26,13 @@ import yaml
 from jetsym.errors import DataError, JetsymError
 
 __all__ = [
+    "as_json",
     "encodable",
     "expect_path",
     "expect_regular",
     "expect_small",
     "expect_stored",
+    "from_json",
     "parse_json",
     "parse_yaml",
     "read_text",
@@ -287,3 +290,33 @@ def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
         yield from node.value
     elif len(node.value) > _MOST_DIGITS and node.tag.endswith((":int", ":float")):
         raise yaml.YAMLError(f"a number has {len(node.value)} digits")
+
+
+def as_json(values: Any) -> Any:
+    """Return plain values with the words NaN, Infinity and -Infinity in the place of these numbers.
+
+    Examples
+    --------
+    >>> as_json({"a": [1.5, float("nan")], "b": (float("-inf"), None)})
+    {'a': [1.5, 'NaN'], 'b': ['-Infinity', None]}
+    """
+    if isinstance(values, float) and not math.isfinite(values):
+        return "NaN" if math.isnan(values) else "Infinity" if values > 0 else "-Infinity"
+    if isinstance(values, dict):
+        return {name: as_json(value) for name, value in values.items()}
+    return [as_json(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def from_json(values: Any) -> Any:
+    """Return what :func:`as_json` was given, but for tuples.
+
+    Examples
+    --------
+    >>> from_json({"a": [1.5, "NaN"], "b": ["-Infinity", None]})
+    {'a': [1.5, nan], 'b': [-inf, None]}
+    """
+    if isinstance(values, str):
+        return float(values) if values in ("NaN", "Infinity", "-Infinity") else values
+    if isinstance(values, dict):
+        return {name: from_json(value) for name, value in values.items()}
+    return [from_json(value) for value in values] if isinstance(values, list) else values

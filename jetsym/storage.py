@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Self
 
 from jetsym.arguments import checked
 from jetsym.errors import DataError, JetsymError, shorten
-from jetsym.files import as_json, check_out, from_json, write_json
+from jetsym.files import check_out, write_json
 from jetsym.forms import expect_form
-from jetsym.reading import expect_path, parse_json, read_text
+from jetsym.reading import as_json, expect_path, from_json, parse_json, read_text
 
 __all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
 

@@ -20,6 +20,7 @@ import yaml
 import jetsym
 from jetsym.cli import COMMANDS, CommandGroup, expand_presets, main
 from jetsym.errors import ConfigError
+from jetsym.files import recorded
 from jetsym.jets import read
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.evaluation.stability_report import Stability
@@ -139,6 +140,14 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     assert main([str(word) for word in words]) == 0
     assert "only the flips" in capsys.readouterr().out
     assert {*Stability.load(out).changes["O3 rest"]} == {"flips"}
+
+
+@pytest.mark.parametrize(("more", "times"), [([], 1), (["--stability", "--draws", "2"], 2)])
+def test_an_evaluation_is_written_again_only_where_more_is_measured_after_it(small_run, tmp_path, more, times):
+    out = tmp_path / "numbers.json"
+    with recorded() as written:
+        assert main(["evaluate", str(small_run), str(small_run.parent / "train.root"), *more, "--out", str(out)]) == 0
+    assert written.count(out) == times
 
 
 def test_predictions_from_the_shell(small_run, tmp_path, capsys):

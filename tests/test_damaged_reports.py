@@ -14,8 +14,9 @@ import pytest
 
 import jetsym
 from jetsym.errors import DataError, SpectrumError
-from jetsym.files import as_json, from_json, write_json
+from jetsym.files import write_json
 from jetsym.forms import expect_facts, expect_form
+from jetsym.reading import as_json, from_json
 from jetsym.spectrum import read_irrep
 from jetsym.storage import DIGEST, Stored, read_json
 

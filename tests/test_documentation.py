@@ -211,6 +211,8 @@ def test_commands_are_read(name, block):
         for words in words_of(line):
             if words[0] == "torchrun" and "jetsym.cli" in words:
                 words = ["jetsym", *words[words.index("jetsym.cli") + 1 :]]
+            if words[0] == "sbatch":
+                words = ["jetsym", *words[words.index("jetsym.sbatch") + 1 :]]
             text = " ".join(words)
             if words[0] == "jetsym" or words[:3] == ["python", "-m", "jetsym.benchmarks"]:
                 parser, entry, given = parser_of(words)
@@ -304,7 +306,7 @@ MEASURED = (
     *("sizes_of_jets", "tensor_basis", "what_a_and_b_are"),
 )
 PRINTED = (
-    *("copper_repaired", "cost_of_a_probe", "cost_of_the_guards", "estimator"),
+    *("copper_repaired", "cost_of_a_probe", "cost_of_the_guards", "cost_beside_metatomic", "estimator"),
     *("ethanol_augmented", "gpu", "jets_repaired", "loader"),
 )
 

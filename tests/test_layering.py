@@ -16,7 +16,10 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "annotations", "arguments", "errors", "files", "forms", "lazy", "progress", "ranks", "reading"}
+GROUND = {
+    *("_version", "annotations", "arguments", "errors", "files", "forms", "launch", "lazy", "progress", "ranks"),
+    *("reading", "slurm"),
+}
 LOW = GROUND | {"allocation", "cards", "hub", "locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"pages", "plotting", "results"}
@@ -29,9 +32,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
     "arguments": {"annotations", "errors"},
     "files": {"errors", "reading"},
+    "launch": {"errors", "slurm"},
     "progress": {"ranks"},
-    "ranks": {"errors"},
+    "ranks": {"errors", "launch", "slurm"},
     "reading": {"errors"},
+    "slurm": {"errors"},
     "allocation": GROUND,
     "cards": GROUND | {"text"},
     "hub": GROUND,
@@ -124,10 +129,23 @@ def imports(path: Path, *, strings: bool = True) -> Iterator[str]:
         elif isinstance(node, ast.Import):
             ours = [alias.name for alias in node.names if alias.name.split(".")[0] == "jetsym"]
             yield from (named(name) or "__init__" for name in ours)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "import_module":
+            yield from filter(None, map(named, told(node.args[0], nodes) if node.args else ()))
         elif strings and isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose:
             found = named(node.value)
             if found is not None:
                 yield found
+
+
+def told(argument: ast.expr, nodes: list[ast.AST]) -> Iterator[str]:
+    """What ``import_module`` is given: a string, or a name that stands for one."""
+    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+        yield argument.value
+    for node in nodes if isinstance(argument, ast.Name) else ():
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(one, ast.Name) and one.id == argument.id for one in targets):
+                yield from told(node.value, [])
 
 
 def room(module: str) -> str:
@@ -218,6 +236,22 @@ def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
 def test_no_import_circle():
     graph = {module: set(imports(path, strings=False)) - {module} for module, path in KNOWN.items()}
     assert circles(graph) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def f():\n    return import_module('jetsym.jets.checkpoint').load",
+        "_HOME: str = 'jetsym.jets.checkpoint'\n\ndef f():\n    return importlib.import_module(_HOME)",
+        "_HOME = 'jetsym.jets.checkpoint'\n\ndef f():\n    return import_module(_HOME)",
+    ],
+)
+def test_a_module_that_is_imported_by_its_name_counts_in_circles(tmp_path, line):
+    planted = tmp_path / "planted.py"
+    planted.write_text(line + "\n")
+    assert "jets.checkpoint" in set(imports(planted, strings=False))
+    planted.write_text("_HOMES = {'load': 'jetsym.jets.checkpoint'}\n")  # a table, of which its readers choose
+    assert set(imports(planted, strings=False)) == set()
 
 
 def test_a_planted_circle_is_seen():

@@ -56,6 +56,13 @@ def memory():
     return Memory((Run("probe", 10, 300.0, 400.0), Run("probe", 20, 300.0, 401.0)), {"seed": 0})
 
 
+def scaling():
+    from jetsym.benchmarks.scaling import AXES, Law, Scaling
+
+    sizes, times = (1, 2, 4, 8), ((1.0, 1.1), (2.0,), (4.1,), (8.0,))
+    return Scaling(tuple(Law("probing", axis, sizes, times, (1.0, 2.0, 4.0, 8.0), 1, 1) for axis in AXES), {"quick": 1})
+
+
 #: Kind -> one of it.
 MADE = {
     "assertions": lambda w: Assertions((Assertion("held", ("energy is invariant",), test="test_it"),)),
@@ -84,6 +91,7 @@ MADE = {
     "regression": lambda w: regression(w.jets),
     "relaxation": lambda w: w.relaxation,
     "safety": lambda w: w.safety,
+    "scaling": lambda w: scaling(),
     "spectrum": lambda w: w.report,
     "stability": lambda w: stability(w.tagger, w.jets, draws=2),
     "watch": lambda w: replace(w.watch, settings={"structures": 5}),
@@ -91,7 +99,7 @@ MADE = {
 #: Kinds that are words and tables, and have no figure.
 WITHOUT_FIGURE = {"assertions", "check", "diagnosis", "faults", "layers", "memory", "regimes"}
 #: Kinds whose figure has several panels, and how many.
-PANELS = {"comparison": 4, "lorentz": 3, "phonons": 2, "relaxation": 2}
+PANELS = {"comparison": 4, "lorentz": 3, "phonons": 2, "relaxation": 2, "scaling": 8}
 
 
 def kinds():

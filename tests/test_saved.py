@@ -217,6 +217,9 @@ def test_what_is_shown_has_been_saved(place, monkeypatch):
         def flush(self) -> None:
             pass
 
+        def isatty(self) -> bool:  # asked for where COLUMNS says no width
+            return False
+
     work = {
         "probe run --inputs train.root --l_max 1 --limit 2": "probe.json",
         "evaluate run train.root": "evaluate.json",

@@ -12,7 +12,8 @@ from torch import nn
 import jetsym
 from jetsym.cli import main
 from jetsym.errors import JetsymError
-from jetsym.jets.weaver_network import WeaverNetwork, files_of, weaver
+from jetsym.jets.weaver_files import files_of, weaver
+from jetsym.jets.weaver_network import WeaverNetwork
 from jetsym.testing import assert_equivariant
 
 pytest.importorskip("ase")

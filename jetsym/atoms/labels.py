@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from jetsym.atoms.calculated import full_stress
 from jetsym.atoms.frames import results_of
-from jetsym.atoms.packages import quiet
-from jetsym.errors import ConfigError, DataError, require
+from jetsym.atoms.units import in_ev
+from jetsym.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["SLOPES", "alike", "found_in", "in_ev", "label", "labels_of", "named", "names_in", "not_a_stress"]
+__all__ = ["SLOPES", "alike", "found_in", "label", "labels_of", "named", "names_in", "not_a_stress"]
 
 Array = NDArray[np.float64]
 
@@ -167,33 +167,6 @@ def alike(quantity: str, names: Iterable[str]) -> list[str]:
     """
     stem = re.escape(quantity.rpartition(":")[2].removesuffix("s"))
     return sorted(name for name in names if re.search(stem, name, re.IGNORECASE))
-
-
-def in_ev(unit: str) -> float:
-    """Return a unit of energy in eV.
-
-    Raises
-    ------
-    ConfigError
-        It is none.
-
-    Examples
-    --------
-    >>> import pytest
-    >>> torch = pytest.importorskip("metatomic.torch")
-    >>> round(in_ev("kcal/mol"), 6), in_ev("")
-    (0.043364, 1.0)
-    """
-    if not unit:
-        return 1.0
-    with quiet():
-        convert = require("metatomic.torch", extra="atoms", purpose="units").unit_conversion_factor
-    try:
-        return float(convert(unit, "eV"))
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"unit is {unit!r}; expected one of energies, such as eV, meV, kcal/mol, kJ/mol, Hartree or Ry"
-        ) from error
 
 
 def not_a_stress(

@@ -6,7 +6,7 @@ their order stay, so that features of pairs can be followed along an orbit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -118,7 +118,7 @@ class Structures:
         elements = torch.as_tensor(matrices).to(self.systems[0].positions)
         if elements.ndim == 3:
             elements = elements[:, None].expand(-1, len(self), -1, -1)
-        columns = [list(_copies(system, elements[:, place])) for place, system in enumerate(self.systems)]
+        columns = [_copies(system, elements[:, place]) for place, system in enumerate(self.systems)]
         return replace(self, systems=tuple(system for row in zip(*columns, strict=True) for system in row))
 
     def rearranged(self, places: Any) -> Structures:
@@ -149,24 +149,26 @@ def _in_order(system: System, places: Tensor) -> System:
     return copy
 
 
-def _copies(system: System, elements: Tensor) -> Iterator[System]:
-    """Yield a structure under elements (n, 3, 3)."""
-    package = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
-    blocks = require("metatensor.torch", extra="atoms", purpose="jetsym.atoms").TensorBlock
-    positions = system.positions @ elements.mT  # (n, atoms, 3)
-    cells = system.cell @ elements.mT
-    lists = []
-    for options in system.known_neighbor_lists():
-        pairs = system.get_neighbor_list(options)
-        lists.append((options, pairs, (pairs.values[..., 0] @ elements.mT)[..., None]))
-    data = [(name, system.get_data(name)) for name in system.known_data()]
-    for place in range(len(elements)):
-        copy = package.System(system.types, positions[place], cells[place], system.pbc)
-        for options, pairs, vectors in lists:
-            copy.add_neighbor_list(options, blocks(vectors[place], pairs.samples, pairs.components, pairs.properties))
-        for name, values in data:  # such as the total charge, which is invariant
-            copy.add_data(name, values)
-        yield copy
+def _copies(system: System, elements: Tensor) -> list[System]:
+    """Return a structure under elements (n, 3, 3)."""
+    with quiet():
+        from jetsym.atoms.copies import copies  # which needs the extra
+
+    options = system.known_neighbor_lists()
+    pairs = [system.get_neighbor_list(one) for one in options]
+    moved: list[System] = copies(
+        system.types,
+        system.positions @ elements.mT,
+        system.cell @ elements.mT,
+        system.pbc,
+        options,
+        [(one.values[..., 0] @ elements.mT)[..., None] for one in pairs],
+        pairs,
+    )
+    for name in system.known_data():  # such as the total charge, which is invariant
+        for copy in moved:
+            copy.add_data(name, system.get_data(name))
+    return moved
 
 
 def _with_pairs(system: System, neighbor_lists: Sequence[NeighborListOptions]) -> System:

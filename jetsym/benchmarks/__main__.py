@@ -20,6 +20,9 @@ BENCHMARKS = {
     ),
     "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "train tensor-basis and direct heads"),
     "copper": Command("jetsym.benchmarks.copper:copper", "train a PET on EMT copper: phonons with symmetry restored"),
+    "potential": Command(
+        "jetsym.benchmarks.potential:potential", "time a probe of a PET against metatomic's own instrument"
+    ),
     "estimator": Command(
         "jetsym.benchmarks.estimator:estimator", "time the quadrature estimator against pairwise sums"
     ),
@@ -28,6 +31,9 @@ BENCHMARKS = {
     ),
     "memory": Command(
         "jetsym.benchmarks.memory:memory", "measure the memory of evaluations, predictions and probes of many jets"
+    ),
+    "scaling": Command(
+        "jetsym.benchmarks.scaling:scaling", "measure how time and memory grow with jets, particles, layers and l_max"
     ),
     "gpu": Command("jetsym.benchmarks.gpu:gpu", "measure taggers and probes on an accelerator, in one table"),
 }

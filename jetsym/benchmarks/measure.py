@@ -23,6 +23,7 @@ from torch import Tensor
 __all__ = [
     "alternate",
     "commit",
+    "costs",
     "finished",
     "matrix_product_rate",
     "memory_of",
@@ -117,16 +118,66 @@ def memory_of(function: Callable[..., Callable[[], Any]], *arguments: Any) -> tu
         return pool.submit(_memory, function, arguments).result()
 
 
-def _memory(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> tuple[float, float]:
+def costs(
+    function: Callable[..., Callable[[], Any]], *arguments: Any, repeats: int = 1, enough: float = 20.0
+) -> tuple[list[float], float]:
+    """Measure seconds of the processor of every call of a task, and the MiB of its first one, in a fresh process.
+
+    Parameters
+    ----------
+    function, arguments
+        See :func:`peak_growth`.
+    repeats
+        Calls that are timed after a first one, which warms up; fewer where they take longer than ``enough``
+        altogether, and the first one itself where it does.
+    enough
+        Seconds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])  # which takes seconds, once for all processes
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_costs, function, arguments, repeats, enough).result()
+
+
+def _costs(
+    function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...], repeats: int, enough: float
+) -> tuple[list[float], float]:
     task = function(*arguments)
+    times: list[float] = []
+
+    def timed() -> None:
+        start = time.process_time()
+        task()
+        times.append(time.process_time() - start)
+
+    grown = _grown(timed)
+    if not times:  # the system does not tell, and nothing was run
+        timed()
+    first = times.pop()
+    while len(times) < repeats and first + sum(times) < enough:
+        timed()
+    return times or [first], grown
+
+
+def _memory(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> tuple[float, float]:
+    return _resident(function(*arguments))
+
+
+def _grown(task: Callable[[], Any]) -> float:
+    before, peak = _resident(task)
+    return peak - before
+
+
+def _resident(task: Callable[[], Any]) -> tuple[float, float]:
+    """Run a task; return the MiB that were resident before, and at most."""
     _give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports and of the preparation
         before = _status("VmRSS")
+        task()
+        return before / 1024, _status("VmHWM") / 1024
     except OSError:
-        before = None
-    task()
-    return (math.nan, math.nan) if before is None else (before / 1024, _status("VmHWM") / 1024)
+        return math.nan, math.nan
 
 
 def _give_back() -> None:

@@ -128,11 +128,11 @@ def phonons(
     structure
         A file of structures: .xyz, .cif, .vasp, POSCAR, .traj, .json or .db; relaxed, as by jetsym relax.
     model
-        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+        As for :func:`jetsym.commands.atoms.relax`.
     version
         Version of a published model.
     variant
-        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+        As for :func:`jetsym.commands.atoms.relax`.
     symmetrize
         "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
         the second run out.
@@ -144,12 +144,8 @@ def phonons(
         Tolerance, in Å, of the space group: of what is reported, averaged over and refined.
     refine
         Take the structure whose cell and positions are those that its space group asks for.
-    dtype
-        Precision of the model, float32 or float64, by default float64; an export keeps its own.
-    device
-        Device of the model, such as cpu or cuda; by default the best that the model supports.
-    trust
-        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    dtype, device, trust
+        As for :func:`jetsym.commands.atoms.relax`.
     out
         A JSON file to write the report to; a figure (.png) goes beside it, and phonopy's files of each run,
         -plain-phonopy_params.yaml and -plain-FORCE_CONSTANTS.
@@ -200,13 +196,13 @@ def dynamics(
     structure
         A file of structures: .xyz, .cif, .vasp, POSCAR, .traj, .json or .db; near a minimum, as by jetsym relax.
     model
-        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+        As for :func:`jetsym.commands.atoms.relax`.
     frames
         Which of plain, average and random, with commas.
     version
         Version of a published model.
     variant
-        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+        As for :func:`jetsym.commands.atoms.relax`.
     symmetrize
         "O3" or "SO3" for the mean and the frames over all rotations, "space" over those of the crystal's space group.
     l_max
@@ -215,12 +211,8 @@ def dynamics(
         Number of the structure in the file, from 0.
     symprec
         Tolerance, in Å, of the space group.
-    dtype
-        Precision of the model, float32 or float64, by default float64; an export keeps its own.
-    device
-        Device of the model, such as cpu or cuda; by default the best that the model supports.
-    trust
-        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    dtype, device, trust
+        As for :func:`jetsym.commands.atoms.relax`.
     out
         A JSON file to write the numbers to.
     runs

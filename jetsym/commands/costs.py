@@ -34,22 +34,11 @@ def cost(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+        As for :func:`jetsym.commands.symmetry.probe`.
     inputs
         Files of jets with labels; the bundled jets where none are named.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    vectors
-        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
-        pf_vectors.
-    bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
-    skip_bad
-        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
-    network
-        The class of a network of one's own that was trained, as package.module:Class; its code runs.
+    mapping, tree, vectors, bad_jets, skip_bad, network
+        As for :func:`jetsym.commands.symmetry.probe`.
     out
         A JSON file to write the numbers to.
     """
@@ -69,7 +58,7 @@ def cost_calculator(
     Parameters
     ----------
     calculator
-        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
     inputs
         Files of structures with energies, forces or both.
     out
@@ -100,22 +89,11 @@ def parity(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+        As for :func:`jetsym.commands.symmetry.probe`.
     inputs
         Files of jets, with labels or without; the bundled jets where none are named.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    vectors
-        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
-        pf_vectors.
-    bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
-    skip_bad
-        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
-    network
-        The class of a network of one's own that was trained, as package.module:Class; its code runs.
+    mapping, tree, vectors, bad_jets, skip_bad, network
+        As for :func:`jetsym.commands.symmetry.probe`.
     out
         A JSON file to write the numbers to.
     """
@@ -135,7 +113,7 @@ def parity_calculator(
     Parameters
     ----------
     calculator
-        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
     inputs
         Files of structures.
     out
@@ -165,19 +143,11 @@ def safety(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+        As for :func:`jetsym.commands.symmetry.probe`.
     inputs
         Files of jets; the bundled jets where none are named.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
-    skip_bad
-        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
-    network
-        The class of a network of one's own that was trained, as package.module:Class; its code runs.
+    mapping, tree, bad_jets, skip_bad, network
+        As for :func:`jetsym.commands.symmetry.probe`.
     out
         A JSON file to write the numbers to; a figure (.png) of the same name goes beside it.
     """

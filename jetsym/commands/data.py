@@ -124,13 +124,8 @@ def convert(
         Threads that read.
     overwrite
         Replace a cache of other files.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    vectors
-        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
-        pf_vectors.
+    mapping, tree, vectors
+        As for :func:`jetsym.commands.symmetry.probe`.
     """
     if to == "parquet":
         if mapping is not None or tree is not None or vectors is not None:
@@ -173,13 +168,8 @@ def inspect(
         A file for histograms (.png, .pdf or .svg).
     verify
         Compare the files of a folder with the checksums in its manifest first.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    vectors
-        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
-        pf_vectors.
+    mapping, tree, vectors
+        As for :func:`jetsym.commands.symmetry.probe`.
     """
     from jetsym.jets.io.inspect import inspect as look
     from jetsym.jets.io.mapping.parse import load_mapping

@@ -61,7 +61,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+        As for :func:`jetsym.commands.symmetry.probe`.
     data
         Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, a cache, @LIST, or several of them.
     rotated
@@ -75,7 +75,7 @@ def evaluate(
     limit
         At most so many jets.
     max_particles
-        Particles kept per jet; by default as many as in the tagger's training.
+        As for :func:`jetsym.commands.taggers.predict`.
     batch_size
         Jets per forward pass.
     background
@@ -91,24 +91,17 @@ def evaluate(
         Column of the jets that weighs them in every number: by default weight, where there is one; "none" for none.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    vectors
-        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
-        pf_vectors.
-    bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    mapping, tree, vectors, bad_jets
+        As for :func:`jetsym.commands.symmetry.probe`.
     skip_bad
         Leave out files that cannot be read, and damaged parts of files; which is said.
     fold
         k/n: judge the jets whose number of --fold_by is k modulo n alone. By default the fold that the training of the
         run has held out, if it has; "none" for all jets, even those that it was trained on.
     fold_by
-        The column of whole numbers that tells folds apart; by default that of the run, or event.
+        As for :func:`jetsym.commands.taggers.predict`.
     network
-        The class of a network of one's own that was trained, as package.module:Class; its code runs.
+        As for :func:`jetsym.commands.symmetry.probe`.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
         allow, _scores.png, _rejection_by_pt.png, _sculpting.png and others) and a page (.html) with all go beside it.
@@ -131,7 +124,8 @@ def evaluate(
     if jets is None or jets.label is not None or not stability:
         found = jets if jets is not None else _in_portions(data, most, reading)
         classes: dict[str, Any] = {"background": background, "working_points": working_points, "pt_edges": pt_edges}
-        evaluation = _measured(tagger, found, about, out, rotated=rotated, **classes, **how)
+        before = out if stability else None  # what is measured next may take long, or fail
+        evaluation = _measured(tagger, found, about, before, rotated=rotated, **classes, **how)
     decisions = None
     if jets is not None and stability:
         from jetsym.jets.evaluation.stability import stability as decide
@@ -170,7 +164,7 @@ def _reading(
 
 
 def _measured(tagger: Tagger, jets: Any, about: Mapping[str, Any], out: str | None, **options: Any) -> Evaluation:
-    """Measure a tagger of classes, and save that before anything else is measured."""
+    """Measure a tagger of classes, and save that where anything else is measured after it."""
     from jetsym.jets.evaluation.evaluate import evaluate as measure
 
     evaluation: Evaluation = measure(tagger, jets, **options)

@@ -46,13 +46,13 @@ def evaluate(
     Parameters
     ----------
     model
-        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+        As for :func:`jetsym.commands.atoms.relax`.
     data
         Files of structures with references, such as a MAD benchmark file.
     version
         Version of a published model.
     variant
-        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+        As for :func:`jetsym.commands.atoms.relax`.
     by
         Key of a structure that tells its subset; by default dataset, subset, config_type or split.
     energy, forces, stress
@@ -71,12 +71,8 @@ def evaluate(
         So many structures are turned as well, for A under O(3) and the torque −∂E/∂θ; 0 for none.
     limit
         At most so many structures.
-    dtype
-        Precision of the model, float32 or float64, by default float64; an export keeps its own.
-    device
-        Device of the model, such as cpu or cuda; by default the best that the model supports.
-    trust
-        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    dtype, device, trust
+        As for :func:`jetsym.commands.atoms.relax`.
     out
         A JSON file to write the numbers to; a figure (.png) of predictions against references goes beside it.
     progress
@@ -138,7 +134,7 @@ def export(
     dtype
         Precision of the model, float32 or float64; by default its own. An export keeps its own.
     trust
-        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+        As for :func:`jetsym.commands.atoms.relax`.
     """
     from jetsym.atoms.workflows.averaged_export import export as write
 
@@ -165,19 +161,13 @@ def check(
     Parameters
     ----------
     model
-        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+        As for :func:`jetsym.commands.atoms.relax`.
     frames
         Files of structures.
     version
         Version of a published model.
-    variant
-        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
-    dtype
-        Precision of the model, float32 or float64, by default float64; an export keeps its own.
-    device
-        Device of the model, such as cpu or cuda; by default the best that the model supports.
-    trust
-        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    variant, dtype, device, trust
+        As for :func:`jetsym.commands.atoms.relax`.
     out
         A JSON file to write the numbers to; a page (.html) of the same name goes beside it.
     """
@@ -202,7 +192,7 @@ def check_calculator(
     frames
         Files of structures.
     calculator
-        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
     out
         A JSON file to write the numbers to; a page (.html) of the same name goes beside it.
     """

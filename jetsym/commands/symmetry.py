@@ -118,7 +118,7 @@ def probe_calculator(
     inputs
         Files of structures.
     out
-        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
+        As for :func:`jetsym.commands.symmetry.probe`.
     """
     from jetsym.atoms.workflows.calculators import calculator_of
     from jetsym.probing.probe import probe as measure
@@ -162,24 +162,11 @@ def attribute(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+        As for :func:`jetsym.commands.symmetry.probe`.
     inputs
         Files of jets to measure on; the bundled jets where none are named.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    vectors
-        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
-        pf_vectors.
-    bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
-    skip_bad
-        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
-    network
-        The class of a network of one's own that was trained, as package.module:Class; its code runs.
-    out
-        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
+    mapping, tree, vectors, bad_jets, skip_bad, network, out
+        As for :func:`jetsym.commands.symmetry.probe`.
     """
     from jetsym.jets.sources import ALL_PARTICLES
     from jetsym.probing.measure.attribution import attribute as measure

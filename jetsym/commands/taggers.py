@@ -43,7 +43,7 @@ def predict(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+        As for :func:`jetsym.commands.symmetry.probe`.
     data
         Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them; labels are not needed.
     out
@@ -62,13 +62,8 @@ def predict(
         Threads that read.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
-    mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
-    vectors
-        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
-        pf_vectors.
+    mapping, tree, vectors
+        As for :func:`jetsym.commands.symmetry.probe`.
     fold
         k/n: give scores to the jets whose number of --fold_by is k modulo n alone. By default the fold that the run
         has held out of its training, if it has; "none" for all jets, even those that it was trained on.
@@ -81,7 +76,7 @@ def predict(
         With --friend, leave the friends as they are that an earlier call has made of the same files with the same
         tagger and options, such as one that was killed.
     network
-        The class of a network of one's own that was trained, as package.module:Class; its code runs.
+        As for :func:`jetsym.commands.symmetry.probe`.
     progress
         Show a progress bar.
     """
@@ -115,7 +110,7 @@ def export(model: str, *, out: str, tolerance: float = 1e-5, network: str | None
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+        As for :func:`jetsym.commands.symmetry.probe`.
     out
         A name that ends in .onnx for a graph of raw four-momenta to logits, see
         :func:`jetsym.jets.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
@@ -123,7 +118,7 @@ def export(model: str, *, out: str, tolerance: float = 1e-5, network: str | None
         Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
         units of the largest.
     network
-        The class of a network of one's own that was trained, as package.module:Class; its code runs.
+        As for :func:`jetsym.commands.symmetry.probe`.
     """
     use_network(network)
     if Path(out).suffix not in (".onnx", ".pt"):

@@ -40,7 +40,7 @@ def probe(
     weaver
         A folder with one network (.py), which is run, one data configuration (.yaml) and one state dictionary (.pt).
     inputs
-        Files of jets to probe with; the bundled jets where none are named.
+        As for :func:`jetsym.commands.symmetry.probe`.
     fixed
         Columns that stay as they are when jets are moved, although nothing says that no move changes them.
     network_options
@@ -48,7 +48,7 @@ def probe(
     vectors
         The input that holds px, py, pz and energy; by default pf_vectors.
     out
-        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
+        As for :func:`jetsym.commands.symmetry.probe`.
     """
     from jetsym.commands.symmetry import keep
     from jetsym.probing.probe import probe as measure
@@ -72,18 +72,16 @@ def attribute(
     Parameters
     ----------
     weaver
-        A folder with one network (.py), which is run, one data configuration (.yaml) and one state dictionary (.pt).
+        As for :func:`jetsym.commands.weaver.probe`.
     inputs
         Files of jets to measure on; the bundled jets where none are named.
     fixed
         Columns that stay as they are when jets are moved, although nothing says that no move changes them; each is a
         source of its own.
-    network_options
-        For get_model of the network, such as '{"use_fusion": true}'.
-    vectors
-        The input that holds px, py, pz and energy; by default pf_vectors.
+    network_options, vectors
+        As for :func:`jetsym.commands.weaver.probe`.
     out
-        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
+        As for :func:`jetsym.commands.symmetry.probe`.
     """
     from jetsym.probing.measure.attribution import attribute as measure
 
@@ -113,21 +111,17 @@ def predict(
     data
         Files of jets: a path, a glob pattern, or a list of them; labels are not needed.
     weaver
-        A folder with one network (.py), which is run, one data configuration (.yaml) and one state dictionary (.pt).
+        As for :func:`jetsym.commands.weaver.probe`.
     out
         The file to write: a name that ends in .root or .parquet.
-    network_options
-        For get_model of the network, such as '{"use_fusion": true}'.
-    vectors
-        The input that holds px, py, pz and energy; by default pf_vectors.
+    network_options, vectors
+        As for :func:`jetsym.commands.weaver.probe`.
     logits
         Write the logits beside the probabilities.
     batch_size
         Jets per forward pass.
-    bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity; these have rows with scores of NaN.
-    skip_bad
-        Leave out files that cannot be read; damaged parts of files have rows with scores of NaN.
+    bad_jets, skip_bad
+        As for :func:`jetsym.commands.taggers.predict`.
     threads
         Threads that read.
     device
@@ -170,15 +164,13 @@ def evaluate(
     data
         Files of jets: a path, a glob pattern, or several of them.
     weaver
-        A folder with one network (.py), which is run, one data configuration (.yaml) and one state dictionary (.pt).
+        As for :func:`jetsym.commands.weaver.probe`.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them unrotated only.
     fixed
         Columns that stay as they are when jets are rotated, although nothing says that no rotation changes them.
-    network_options
-        For get_model of the network, such as '{"use_fusion": true}'.
-    vectors
-        The input that holds px, py, pz and energy; by default pf_vectors.
+    network_options, vectors
+        As for :func:`jetsym.commands.weaver.probe`.
     limit
         At most so many jets.
     batch_size
@@ -194,7 +186,7 @@ def evaluate(
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+        As for :func:`jetsym.commands.symmetry.probe`.
     skip_bad
         Leave out files that cannot be read, and damaged parts of files; which is said.
     out
@@ -218,7 +210,7 @@ def evaluate(
 def _network(
     folder: str, fixed: list[str] | None, options: dict[str, Any] | None, vectors: str | None
 ) -> WeaverNetwork:
-    from jetsym.jets.weaver_network import files_of, weaver
+    from jetsym.jets.weaver_files import files_of, weaver
 
     if not Path(folder).expanduser().is_dir():
         raise ConfigError(f"--weaver is {folder!r}; expected a folder with a network, a data configuration and weights")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 from torch.autograd import forward_ad
@@ -19,22 +19,21 @@ from typing_extensions import override
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.masks import Mask, find_mask
 from jetsym.domains.members import (
-    CONSTANTS,
     Key,
     arrays_of,
     by_point,
+    expect_numbers,
     first,
     is_of_marks,
     is_of_pairs,
     mapped,
-    members,
     placed,
     rearranged,
     same_rows,
 )
-from jetsym.domains.moves import Move, is_floating, likely_order
+from jetsym.domains.moves import Move, is_floating
 from jetsym.domains.naming import STILL, Naming, said_of
-from jetsym.domains.stale import SAMPLES, refuse_stale
+from jetsym.domains.stale import SAMPLES, columns_of_points, refuse_stale
 from jetsym.errors import ProbeError
 from jetsym.spectrum import SO2, group_of
 from jetsym.spectrum.lorentz import (
@@ -45,7 +44,7 @@ from jetsym.spectrum.lorentz import (
     boosted_outputs,
     has_rest_frame,
 )
-from jetsym.spectrum.responses import EPS, to_numpy
+from jetsym.spectrum.responses import to_numpy
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
@@ -53,12 +52,6 @@ __all__ = ["ARRAYS", "Arrays"]
 AT_REST = (
     "The group acts where the momenta of each sample have no sum; those with a negative energy are taken as incoming "
     "ones, and count with the other sign."
-)
-
-UNKNOWN = (
-    "inputs of type {} are not known; expected a JetBatch, paths of ROOT files, an array, a tuple of arrays (numpy, "
-    "torch, …), a dictionary of them, which go in as keywords, a list of dictionaries, one a sample, or anything with "
-    "a length and action=…"
 )
 
 
@@ -133,28 +126,7 @@ class Arrays(Naming, Domain):
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
         """Return the first samples of the arrays, or refuse what is no array of numbers."""
         source = dict(source) if isinstance(source, Mapping) else source
-        given = members(source)
-        for array in given.values():
-            if isinstance(array, np.ma.MaskedArray):
-                raise ProbeError(
-                    "an input is a masked array of numpy, whose masked numbers have no value to move; give "
-                    "array.filled(…), and a mask of its own if the model takes one"
-                )
-            if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
-                raise ProbeError(UNKNOWN.format(type(array).__name__))
-        arrays = list(arrays_of(source).values())
-        for array in arrays:
-            if str(getattr(array.dtype, "kind", "f")) in "OSUV":
-                raise ProbeError(f"an input array has dtype {array.dtype}; expected numbers")
-        if not any(map(is_floating, arrays)):
-            dtypes = ", ".join(dict.fromkeys(str(array.dtype) for array in arrays)) or "none"
-            raise ProbeError(f"an input array has dtype {dtypes}; expected one of {', '.join(EPS)}: convert it first")
-        sizes = {int(array.shape[0]) if array.ndim else 0 for array in arrays}
-        if len(sizes) > 1 or 0 in sizes:
-            raise ProbeError(
-                f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1: what all "
-                "samples share goes in with call=…, and graphs are a list of one for each, with action=…"
-            )
+        expect_numbers(source)
         return self.select(source, slice(0, limit))
 
     @override
@@ -188,7 +160,8 @@ class Arrays(Naming, Domain):
             inputs, action = super().act(inputs, symmetry, seed=seed)
         # Turns in the lab tell as much as those at rest, which have to know the mask.
         tried = Action(self.move, True, self.lab_note) if symmetry.is_at_rest else action
-        self._refuse_doubtful(inputs, symmetry, tried)
+        self.refuse_doubtful(inputs)
+        self._refuse_stale(inputs, symmetry, tried)
         return inputs, action
 
     # --- boosts, and the frame in which the momenta of a sample have no sum ---
@@ -266,26 +239,10 @@ class Arrays(Naming, Domain):
             )
         return np.asarray(total)
 
-    def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
-        """Refuse marks that nobody names for vectors, energies elsewhere, and what stays but comes from what moves."""
+    def _refuse_stale(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
+        """Refuse what stays but comes from what moves."""
         moving, items = self.moving(inputs), arrays_of(inputs)
         said = {self.key(key, inputs) for key in self.said or ()}
-        if self.said is None and len(items) > 1 and all(is_of_marks(items[key]) for key in moving):
-            (key,) = moving
-            raise ProbeError(
-                f"the only input that may move is {self.name(key)} {tuple(items[key].shape)}, but it holds nothing "
-                f"but 0 and 1, as marks do. Name what moves, as {self.remedy(items, moving)}"
-            )
-        for key, move in moving.items():
-            plain = move.kind == "four-vector" and move.order is None
-            if plain and (order := likely_order(move.components(items[key]))) is not None:
-                where = "" if move.axis is None else f", axis={move.axis}"
-                raise ProbeError(
-                    f"the input {self.name(key)} {tuple(items[key].shape)} would move as four-vectors (E, px, py, pz), "
-                    f"but many are space-like so, E² < p², and none as ({order}). Say which order it is, with "
-                    f'moves={{{self.said_as(key)!r}: jetsym.moves("four-vector", order="{order}"{where})}}, or with '
-                    'order="e px py pz"'
-                )
         kept = {
             key: array for key, array in items.items() if key not in said and key not in moving and is_floating(array)
         }
@@ -300,14 +257,8 @@ class Arrays(Naming, Domain):
             for these in (some, action.move(some, elements))
         )
         points = self._points(some)
-        columns = {}
-        for key in kept:
-            values = to_numpy(arrays_of(some)[key]).astype(np.float64)
-            axes = [] if points is None else [axis for axis in range(1, values.ndim) if values.shape[axis] == points[0]]
-            axes = axes[:2] if len(axes) > 1 else axes
-            values = np.moveaxis(values, axes, range(1, 1 + len(axes)))
-            rows = [points[0] ** len(axes)] if points is not None and axes else []
-            columns[self.name(key)] = values.reshape(len(values), *rows, -1)
+        n = None if points is None else points[0]
+        columns = {self.name(key): columns_of_points(to_numpy(arrays_of(some)[key]), n) for key in kept}
         refuse_stale(before, after, columns)
 
     def _check_four_vectors(self, inputs: Any) -> None:

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace, is_numpy_array, is_torch_array
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, is_torch_array
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 
-from jetsym.spectrum.responses import to_numpy
+from jetsym.domains.moves import is_floating
+from jetsym.errors import ProbeError
+from jetsym.spectrum.responses import EPS, to_numpy
 
 __all__ = [
     "CONSTANTS",
     "Key",
     "arrays_of",
     "by_point",
+    "expect_numbers",
     "first",
     "is_of_marks",
     "is_of_pairs",
@@ -32,6 +35,12 @@ __all__ = [
 Key = int | str
 #: What a model takes beside arrays, the same for all samples.
 CONSTANTS = (type(None), bool, int, float, str)
+
+UNKNOWN = (
+    "inputs of type {} are not known; expected a JetBatch, paths of ROOT files, an array, a tuple of arrays (numpy, "
+    "torch, …), a dictionary of them, which go in as keywords, a list of dictionaries, one a sample, or anything with "
+    "a length and action=…"
+)
 
 
 def placed(array: Any, device: Any, dtype: Any) -> Any:
@@ -107,3 +116,35 @@ def mapped(change: Callable[[Key, Any], Any], inputs: Any) -> Any:
 def first(inputs: Any) -> Any:
     """Return the first array."""
     return next(iter(arrays_of(inputs).values()))
+
+
+def expect_numbers(source: Any) -> None:
+    """Refuse what are no arrays of numbers with as many samples each.
+
+    Raises
+    ------
+    ProbeError
+        It is something else.
+    """
+    given = members(source)
+    for array in given.values():
+        if isinstance(array, np.ma.MaskedArray):
+            raise ProbeError(
+                "an input is a masked array of numpy, whose masked numbers have no value to move; give "
+                "array.filled(…), and a mask of its own if the model takes one"
+            )
+        if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
+            raise ProbeError(UNKNOWN.format(type(array).__name__))
+    arrays = list(arrays_of(source).values())
+    for array in arrays:
+        if str(getattr(array.dtype, "kind", "f")) in "OSUV":
+            raise ProbeError(f"an input array has dtype {array.dtype}; expected numbers")
+    if not any(map(is_floating, arrays)):
+        dtypes = ", ".join(dict.fromkeys(str(array.dtype) for array in arrays)) or "none"
+        raise ProbeError(f"an input array has dtype {dtypes}; expected one of {', '.join(EPS)}: convert it first")
+    sizes = {int(array.shape[0]) if array.ndim else 0 for array in arrays}
+    if len(sizes) > 1 or 0 in sizes:
+        raise ProbeError(
+            f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1: what all "
+            "samples share goes in with call=…, and graphs are a list of one for each, with action=…"
+        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jetsym.domains.members import Key, arrays_of
-from jetsym.domains.moves import HELD_FIXED, Move, as_move, is_floating
+from jetsym.domains.members import Key, arrays_of, is_of_marks
+from jetsym.domains.moves import HELD_FIXED, Move, as_move, is_floating, likely_order
 from jetsym.errors import ProbeError, closest
 
 __all__ = ["STILL", "Naming", "said_of"]
@@ -138,3 +138,23 @@ class Naming:
     def likely(self, inputs: Any) -> dict[Key, Move]:
         """Return what moves, or may."""
         return self._candidates(arrays_of(inputs)) if self.said is None else self.moving(inputs)
+
+    def refuse_doubtful(self, inputs: Any) -> None:
+        """Refuse marks that nobody names as vectors, and four-vectors whose energies stand elsewhere."""
+        moving, items = self.moving(inputs), arrays_of(inputs)
+        if self.said is None and len(items) > 1 and all(is_of_marks(items[key]) for key in moving):
+            (key,) = moving
+            raise ProbeError(
+                f"the only input that may move is {self.name(key)} {tuple(items[key].shape)}, but it holds nothing "
+                f"but 0 and 1, as marks do. Name what moves, as {self.remedy(items, moving)}"
+            )
+        for key, move in moving.items():
+            plain = move.kind == "four-vector" and move.order is None
+            if plain and (order := likely_order(move.components(items[key]))) is not None:
+                where = "" if move.axis is None else f", axis={move.axis}"
+                raise ProbeError(
+                    f"the input {self.name(key)} {tuple(items[key].shape)} would move as four-vectors (E, px, py, pz), "
+                    f"but many are space-like so, E² < p², and none as ({order}). Say which order it is, with "
+                    f'moves={{{self.said_as(key)!r}: jetsym.moves("four-vector", order="{order}"{where})}}, or with '
+                    'order="e px py pz"'
+                )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError
 
-__all__ = ["SAMPLES", "refuse_stale"]
+__all__ = ["SAMPLES", "columns_of_points", "refuse_stale"]
 
 Array = NDArray[np.float64]
 
@@ -57,6 +58,15 @@ def refuse_stale(before: Mapping[str, Array], after: Mapping[str, Array], kept: 
                                     f"{name} moves, while {other} would stay; compute it from what moved, with "
                                     f"call=…, or say with moves={{{other!r}: None, …}} that it is to stay"
                                 )
+
+
+def columns_of_points(array: NDArray[Any], n: int | None) -> Array:
+    """Arrange what stays as :func:`refuse_stale` takes it, by the axes of its n points or of their pairs."""
+    values = array.astype(np.float64)
+    axes = [] if n is None else [axis for axis in range(1, values.ndim) if values.shape[axis] == n][:2]
+    values = np.moveaxis(values, axes, range(1, 1 + len(axes)))
+    rows = [n ** len(axes)] if n is not None and axes else []
+    return values.reshape(len(values), *rows, -1)
 
 
 def _of_points(p: Array) -> Iterator[tuple[str, Array]]:

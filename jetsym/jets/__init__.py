@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jetsym.jets.batch import JetBatch
     from jetsym.jets.io.read import read
     from jetsym.jets.io.sample import sample
-    from jetsym.jets.weaver_network import weaver
+    from jetsym.jets.weaver_files import weaver
 
 __all__ = ["JetBatch", "read", "sample", "weaver"]
 
@@ -22,6 +22,6 @@ __getattr__, __dir__ = attach(
         "JetBatch": "jetsym.jets.batch",
         "read": "jetsym.jets.io.read",
         "sample": "jetsym.jets.io.sample",
-        "weaver": "jetsym.jets.weaver_network",
+        "weaver": "jetsym.jets.weaver_files",
     },
 )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jetsym.arguments import at_least, checked
-from jetsym.errors import ConfigError, DataError, expect_a, shorten
+from jetsym.errors import DataError, expect_a, shorten
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.ragged import RaggedJets, check_alike, common_dtype, leading_places, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
@@ -337,8 +337,6 @@ class JetBatch:
         ConfigError
             If ``max_particles`` is below 1.
         """
-        if max_particles < 1:
-            raise ConfigError(f"max_particles={max_particles}; expected a number of particles of at least 1")
         from jetsym.jets.io.records import from_records
 
         return cls.from_ragged(from_records(jets), max_particles=max_particles)

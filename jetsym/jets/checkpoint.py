@@ -28,8 +28,10 @@ from jetsym.allocation import TooLargeError, bounded_by
 from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, JetsymError, expect_at_least
 from jetsym.files import finished_file
-from jetsym.jets.models import Tagger, weaver
+from jetsym.jets.models import weaver
+from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.own import own_tagger
+from jetsym.jets.models.pretrained import Checkpoints, keep_weights_by
 from jetsym.jets.models.registry import name_of, tagger_class
 from jetsym.jets.targets import Target
 from jetsym.lazy import is_entry
@@ -345,3 +347,6 @@ def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+keep_weights_by(Checkpoints(save, read, load))

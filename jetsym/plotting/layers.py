@@ -25,7 +25,8 @@ def grouped(layers: Sequence[str], apart: Collection[str] = (), *, most: int = L
     """Return layers one by one where they are few; else runs of those that follow each other.
 
     Those whose names begin alike go together, as far as that makes at least half as many groups as there may be; else
-    runs are of equal numbers of layers. Outputs, ``apart``, stay by themselves.
+    runs are of equal numbers of layers. Outputs, ``apart``, come last, and stay by themselves where they are no more
+    than half of the groups that there may be; more of them go in runs of their own.
 
     Examples
     --------
@@ -38,10 +39,10 @@ def grouped(layers: Sequence[str], apart: Collection[str] = (), *, most: int = L
     if len(layers) <= most:
         return [LayerGroup(name, [place]) for place, name in enumerate(layers)]
     inner = [place for place, name in enumerate(layers) if name not in apart]
-    outer = [place for place, name in enumerate(layers) if name in apart][: most // 2]
-    room = most - len(outer)
-    runs = _by_name(layers, inner, room) or _evenly(layers, inner, room)
-    return [*runs, *(LayerGroup(layers[place], [place]) for place in outer)]
+    outer = [place for place, name in enumerate(layers) if name in apart]
+    outputs = _evenly(layers, outer, most // 2 if inner else most)
+    room = most - len(outputs)
+    return [*((_by_name(layers, inner, room) or _evenly(layers, inner, room)) if inner else ()), *outputs]
 
 
 def _by_name(layers: Sequence[str], inner: list[int], room: int) -> list[LayerGroup]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.arguments import at_least, checked, having
-from jetsym.errors import ConfigError, expect_at_least
+from jetsym.errors import ConfigError
 from jetsym.probing.forward.layers import select_layers
 from jetsym.probing.forward.outputs import declared_outputs
 from jetsym.remedies.invariants import InvariantNetwork
@@ -53,7 +53,6 @@ class HarmonicFeatures(nn.Module):
     @checked(lam=at_least(1))
     def __init__(self, lam: int, vectors: Take) -> None:
         super().__init__()
-        expect_at_least("lam", lam, 1)
         self.lam, self._vectors = lam, vectors
         self.width = lam * (lam + 2)
 

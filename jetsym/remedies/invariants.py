@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.arguments import above, at_least, checked
-from jetsym.errors import ConfigError, expect_one_of
+from jetsym.errors import expect_one_of
 from jetsym.spectrum.lorentz import minkowski_products
 
 __all__ = ["InvariantNetwork", "distances", "log_products"]
@@ -80,7 +80,7 @@ class InvariantNetwork(nn.Module):
 
     centres: Tensor
 
-    @checked(scalars=at_least(0), width=at_least(1), layers=at_least(0), gaussians=at_least(1), extent=above(0))
+    @checked(scalars=at_least(0), width=at_least(1), layers=at_least(1), gaussians=at_least(1), extent=above(0))
     def __init__(
         self,
         scalars: int,
@@ -93,10 +93,6 @@ class InvariantNetwork(nn.Module):
     ) -> None:
         super().__init__()
         expect_one_of("pairs", pairs, PAIRS)
-        if scalars < 0 or min(width, layers, gaussians) < 1:
-            raise ConfigError(
-                f"scalars, width, layers, gaussians are {scalars}, {width}, {layers}, {gaussians}; expected numbers ≥ 1"
-            )
         self._invariants, default = PAIRS[pairs]
         extent = default if extent is None else float(extent)
         self.register_buffer("centres", torch.linspace(0, extent, gaussians), persistent=False)

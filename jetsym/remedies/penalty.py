@@ -26,7 +26,7 @@ from torch import Tensor
 
 from jetsym.arguments import at_least, checked
 from jetsym.domains.table import domain_of
-from jetsym.errors import ConfigError, closest, expect_one_of
+from jetsym.errors import ConfigError, closest
 from jetsym.probing.kinds import as_measured
 from jetsym.spectrum.lorentz import GENERATORS
 
@@ -125,9 +125,6 @@ class GeneratorPenalty:
                 raise ConfigError(f"there is no generator {name!r}; {closest(name, known)}")
         if not self.generators:
             raise ConfigError(f"generators is {self.generators!r}; expected at least one of {', '.join(known)}")
-        expect_one_of("axes", self.axes, ("beam", "jet"))
-        if self.draws is not None and self.draws < 1:
-            raise ConfigError(f"draws is {self.draws}; expected at least 1, or None for every generator")
         object.__setattr__(self, "_chosen", [known.index(name) for name in self.generators])
 
     def __call__(self, model: Callable[[Any], Tensor], inputs: Any, generator: torch.Generator | None = None) -> Tensor:

@@ -396,6 +396,7 @@ class RandomEstimator:
         self._norm = np.zeros(len(rotations))
         self._columns = InputColumns(0)
         self._eps = 0.0
+        self._influence: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     @checked(SpectrumError, u_proper=array, u_improper=array, mask=array)
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
@@ -419,16 +420,33 @@ class RandomEstimator:
         covered = sorted(index for chunk, _ in self._responses for index in range(chunk.start, chunk.stop))
         if covered != list(range(n)):
             raise SpectrumError(f"responses to {len(covered)} of {n} rotations were added; add all of them once")
-        relative = np.einsum("siab,sjac->sijbc", self.rotations, self.rotations)
-        kernel = self.group.kernels(self.l_max, relative)  # (samples, n, n, λ)
-        kernel[:, np.arange(n), np.arange(n)] = 0.0
-        pair_sums = []  # for each parity half (samples, λ)
-        for gram in self._grams():
-            sums = np.einsum("sijl,sij->sl", kernel, centred_gram(gram))
-            sums[:, 0] = np.einsum("sij,sij->s", kernel[..., 0], gram)
-            pair_sums.append(sums / (n * (n - 1)))
-        power = [pair_sums[half_of(irrep)][:, irrep.lam] for irrep in self.irreps]
-        return Spectrum(self.irreps, np.stack(power, axis=-1), self._norm, n, rounding_floor(self._eps), "random")
+        power = self.influence()[0].mean(axis=1) / 2  # every pair has two rotations
+        return Spectrum(self.irreps, power, self._norm, n, rounding_floor(self._eps), "random")
+
+    def influence(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what each rotation of an input makes of its power and norm, once all responses were added.
+
+        Returns
+        -------
+        power
+            (samples, n, irreps) 2/(n−1) Σ_{j≠i} κ_λ(R_iᵀ R_j) u_i · u_j, whose mean over rotations is twice the power.
+        norm
+            (samples, n) ‖u_i‖², averaged over R and −R.
+        """
+        if self._influence is None:
+            n = self.rotations.shape[1]
+            relative = np.einsum("siab,sjac->sijbc", self.rotations, self.rotations)
+            kernel = self.group.kernels(self.l_max, relative)  # (samples, n, n, λ)
+            kernel[:, np.arange(n), np.arange(n)] = 0.0
+            norm, pair_sums = np.zeros(self.rotations.shape[:2]), []  # for each parity half (samples, n, λ)
+            for gram in self._grams():
+                sums = np.einsum("sijl,sij->sil", kernel, centred_gram(gram))
+                sums[..., 0] = np.einsum("sij,sij->si", kernel[..., 0], gram)
+                pair_sums.append(2 * sums / (n - 1))
+                norm += np.diagonal(gram, axis1=1, axis2=2)
+            power = [pair_sums[half_of(irrep)][..., irrep.lam] for irrep in self.irreps]
+            self._influence = np.stack(power, axis=-1), norm
+        return self._influence
 
     def _grams(self) -> list[NDArray[np.float64]]:
         """Compute (samples, n, n) scalar products of the responses of each input, for each parity half."""

@@ -15,7 +15,10 @@ from jetsym.spectrum.heldout import HeldOut, chance
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.windows import Window
 
-__all__ = ["Spectrum", "WindowEnergies", "jackknife_ratio"]
+__all__ = ["Spectrum", "WindowEnergies", "by_chance", "jackknife_ratio"]
+
+#: Inputs whose random elements are looked at at a time.
+AT_ONCE = 4096
 
 
 def jackknife_ratio(
@@ -58,9 +61,29 @@ def jackknife_ratio(
         without *= without
         stderr = np.sqrt((samples - 1) * without.mean(axis=0))
     if influence is not None:
-        of, over = influence
-        stderr = np.fmax(stderr, _divide(chance(of - ratio * over.reshape((*over.shape, *axes))), np.abs(norm)))
+        stderr = np.fmax(stderr, by_chance(numerator, denominator, influence=influence)[1])
     return ratio, stderr
+
+
+def by_chance(
+    numerator: NDArray[np.float64],
+    denominator: NDArray[np.float64],
+    *,
+    influence: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute a ratio of sums over these very inputs, and its standard error by chance of their random elements.
+
+    Arguments and results as for :func:`jackknife_ratio`; the error is 0 without random elements.
+    """
+    axes = (1,) * (numerator.ndim - 1)
+    total, norm = numerator.sum(axis=0), denominator.sum(axis=0).reshape(axes)
+    ratio = _divide(total, norm)
+    if influence is None:
+        return ratio, np.zeros_like(ratio)
+    of, over = influence[0], influence[1].reshape((*influence[1].shape, *axes))
+    blocks = [slice(start, start + AT_ONCE) for start in range(0, max(1, len(of)), AT_ONCE)]
+    errors = [chance(of[block] - ratio * over[block]) for block in blocks]
+    return ratio, _divide(np.hypot.reduce(errors), np.abs(norm))
 
 
 def _divide(

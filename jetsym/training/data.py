@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, repeat
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import fingerprint_of
 from jetsym.jets.batch import JetBatch, first_difference
 from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.io.folds import Fold
@@ -21,29 +17,17 @@ from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
-from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.ahead import ahead
-from jetsym.jets.io.streaming.cache import MANIFEST
 from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.targets import target_values
 from jetsym.jets.weights import columns_to_read, weight_column
 from jetsym.training.config import TrainConfig
+from jetsym.training.fingerprints import contents_of, fingerprints, in_order
 from jetsym.training.seeds import generator_for, seed_for
 from jetsym.training.weights import expect_alike, mean_weight, weighed
 
-__all__ = [
-    "StreamedJets",
-    "batches",
-    "contents_of",
-    "count_batches",
-    "fingerprint",
-    "fingerprints",
-    "in_order",
-    "in_parts",
-    "load_jets",
-    "size_of_batch",
-]
+__all__ = ["StreamedJets", "fingerprint", "load_jets"]
 
 
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
@@ -290,33 +274,6 @@ def _expect_classes(counts: Mapping[str, int]) -> None:
         )
 
 
-def fingerprints(files: Sequence[File]) -> list[tuple[str, str]]:
-    """Return name and fingerprint of each file; of one on another machine its address stands for its contents."""
-    return [(file.name, _print_of(file)) for file in files]
-
-
-def _print_of(file: File) -> str:
-    if not isinstance(file, Path):
-        return str(file)
-    try:
-        return fingerprint_of(file / MANIFEST if file.is_dir() else file)
-    except OSError:  # one to be left out
-        return ""
-
-
-def in_order(data: str | list[str], earlier: Sequence[Sequence[str]]) -> Paths:
-    """Return the files in the order that they had in an earlier run, if they are the same, wherever they are now."""
-    if not earlier:
-        return data
-    files = jet_files(data)
-    places: dict[str, list[File]] = {}
-    for file, (_, own) in zip(files, fingerprints(files), strict=True):
-        places.setdefault(own, []).append(file)
-    if Counter(own for _, own in earlier) != Counter({own: len(found) for own, found in places.items()}):
-        return data
-    return [str(places[own].pop(0)) for _, own in earlier]
-
-
 def fingerprint(jets: JetBatch | StreamedJets, config: TrainConfig) -> dict[str, Any]:
     """Return what tells a run's training jets from others, wherever they lie."""
     if isinstance(jets, StreamedJets):
@@ -326,81 +283,6 @@ def fingerprint(jets: JetBatch | StreamedJets, config: TrainConfig) -> dict[str,
     except DataError:  # these jets were not read from there
         files = []
     return {"jets": len(jets), "contents": contents_of(jets), "files": files}
-
-
-def contents_of(jets: JetBatch) -> str:
-    """Digest all that a tagger is shown of jets, and their weights, in their order."""
-    digest = hashlib.sha256()
-    fixed = (jets.jet_p4, jets.p4, jets.scalars, jets.mask, jets.label, jets.columns.get(WEIGHT))
-    for name, form in jets.input_forms.items():  # where there are none, the digest is that of older runs
-        digest.update(repr((name, form.names)).encode())
-    others = (jets.columns[name] for name in sorted(jets.columns) if name != WEIGHT)  # the target, if there is one
-    for tensor in (*fixed, *others, *jets.inputs.values()):
-        if tensor is not None:
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def batches(
-    jets: JetBatch | StreamedJets,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    start: int = 0,
-    rank: int = 0,
-    ranks: int = 1,
-    passed: Sequence[Sequence[int]] = (),
-    device: torch.device | str = "cpu",
-) -> Iterator[JetBatch]:
-    """Yield all jets once, in the random order of an epoch, in nearly equal batches of at most ``batch_size``.
-
-    The first ``start`` batches are left out, and the others are as they would be after them. Of every batch comes the
-    part of one of ``ranks`` processes. Streamed jets come on the device, others where they are; ``passed`` is what
-    processes, perhaps of another number, have shown of these.
-    """
-    if isinstance(jets, StreamedJets):
-        yield from jets.batches(epoch, device, start=start, passed=passed)
-        return
-    order = torch.randperm(len(jets), generator=generator_for("shuffle", seed=seed, epoch=epoch))
-    for chosen in order.tensor_split(count_batches(jets, batch_size=batch_size))[start:]:
-        yield jets[chosen.tensor_split(ranks)[rank]].trim()
-
-
-def in_parts(jets: JetBatch, parts: int, *, by_length: bool = True) -> list[JetBatch]:
-    """Divide jets into up to ``parts`` nearly equal parts, each trimmed to its longest jet.
-
-    They stay in their order, or are sorted from few particles to many. Padding is then a small part of each: JetClass
-    jets fill 63% of 64 slots, and nearly all of them in four parts.
-
-    Examples
-    --------
-    >>> mask = torch.tensor([[True, True, True], [True, False, False]])
-    >>> jets = JetBatch(torch.zeros(2, 3, 4), mask, torch.zeros(2, 3, 10), torch.zeros(2, 4))
-    >>> [part.max_particles for part in in_parts(jets, 2)]
-    [1, 3]
-    """
-    order = jets.n_particles.argsort(stable=True) if by_length else torch.arange(len(jets), device=jets.device)
-    return [jets[chosen].trim() for chosen in order.tensor_split(min(parts, len(jets)))]
-
-
-def count_batches(jets: JetBatch | StreamedJets, *, batch_size: int) -> int:
-    """Return the number of steps of an epoch."""
-    return -(-len(jets) // batch_size)
-
-
-def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int) -> int:
-    """Return the number of jets of a batch, on all processes together; the first batches are larger, by one jet.
-
-    Examples
-    --------
-    >>> p4 = torch.zeros(10, 1, 4)
-    >>> jets = JetBatch(p4, torch.ones(10, 1, dtype=bool), torch.zeros(10, 1, 10), p4[:, 0])
-    >>> [size_of_batch(jets, number, batch_size=4) for number in range(3)]
-    [4, 3, 3]
-    """
-    least, larger = divmod(len(jets), count_batches(jets, batch_size=batch_size))
-    return least + (number < larger)
 
 
 def _with_truth(jets: JetBatch, flag: str, config: TrainConfig) -> JetBatch:

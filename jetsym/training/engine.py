@@ -22,6 +22,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from jetsym.errors import ConfigError, JetsymError, TrainingError
+from jetsym.launch import launched
 from jetsym.locks import locked
 from jetsym.ranks import started
 from jetsym.training.config import TrainConfig
@@ -45,29 +46,41 @@ def make_fabric(config: TrainConfig) -> Fabric:
     Raises
     ------
     ConfigError
-        The devices are not there.
+        The devices are not there, they are not as many as processes have been started, or these do not meet.
     """
     accelerator = config.device
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device is 'cuda', but torch finds no CUDA device; use --device cpu or auto")
-    devices, nodes = started()
-    devices, nodes = config.devices or devices, config.num_nodes or nodes
+    devices, nodes = _counted(config)
     if accelerator == "cuda" and devices > torch.cuda.device_count():
-        raise ConfigError(f"--devices is {devices}, but torch finds {torch.cuda.device_count()} CUDA devices")
-    if devices * nodes > 1 and hasattr(sys, "ps1"):
-        raise ConfigError(f"--devices is {devices}; a notebook or a prompt can train on one only: use a program")
+        raise ConfigError(
+            f"--devices is {devices}, but torch finds {torch.cuda.device_count()} CUDA devices; under SLURM every "
+            "process has to see all of its node: ask for --gpus-per-node, without --gpus-per-task and --gpu-bind"
+        )
     precision = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
     plugin = _Float32() if precision == "32-true" else _Mixed(precision, device=accelerator)
     strategy = DDPStrategy(timeout=timedelta(seconds=_patience())) if devices * nodes > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[plugin], strategy=strategy)
     if "TORCHELASTIC_RUN_ID" in os.environ or (devices > 1 and os.environ.get("LOCAL_RANK", "0") != "0"):
         _end_with_parent()
-    fabric.launch()
-    return fabric
+    return launched(accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[plugin], strategy=strategy)
+
+
+def _counted(config: TrainConfig) -> tuple[int, int]:
+    """Return processes per node, and nodes."""
+    given = local, everywhere = started()
+    devices, nodes = config.devices or local, config.num_nodes or everywhere
+    if given not in {(1, 1), (devices, nodes)}:
+        raise ConfigError(
+            f"--devices is {devices} and --num_nodes is {nodes}, but torchrun or srun has started {local} processes on "
+            f"each of {everywhere} nodes; leave out what differs"
+        )
+    if devices * nodes > 1 and hasattr(sys, "ps1"):
+        raise ConfigError(f"--devices is {devices}; a notebook or a prompt can train on one only: use a program")
+    return devices, nodes
 
 
 def _patience() -> float:

@@ -26,11 +26,13 @@ from jetsym.jets.models import Tagger
 from jetsym.jets.models.own import expect_logits
 from jetsym.jets.schema import WEIGHT
 from jetsym.progress import progress_bar
+from jetsym.training.batches import batches, size_of_batch
 from jetsym.training.callbacks import Callback, Moment, Watch
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, contents_of, load_jets, size_of_batch
+from jetsym.training.data import StreamedJets, load_jets
 from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
+from jetsym.training.fingerprints import contents_of
 from jetsym.training.folder import FIRST, RunFolder
 from jetsym.training.logs import Log, expect_logger
 from jetsym.training.optimisation import learning_rate

@@ -20,8 +20,9 @@ from jetsym.jets.batch import JetBatch, first_difference
 from jetsym.jets.models import Tagger
 from jetsym.jets.models.registry import build
 from jetsym.jets.targets import Target, outputs_of
+from jetsym.training.batches import count_batches
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, count_batches, fingerprint
+from jetsym.training.data import StreamedJets, fingerprint
 from jetsym.training.finetune import adopt, freeze
 from jetsym.training.folder import RunFolder
 from jetsym.training.optimisation import (

@@ -24,8 +24,8 @@ from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.evaluation.scores import as_logits
 from jetsym.jets.moves.augmentation import augment
 from jetsym.jets.schema import WEIGHT
+from jetsym.training.batches import in_parts
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import in_parts
 from jetsym.training.engine import total
 from jetsym.training.optimisation import set_rate
 from jetsym.training.penalty import penalties_of

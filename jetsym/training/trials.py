@@ -19,8 +19,9 @@ from jetsym.jets.models.own import expect_logits
 from jetsym.progress import progress_bar
 from jetsym.results import Result
 from jetsym.text import as_text, table_of
+from jetsym.training.batches import batches, size_of_batch
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
+from jetsym.training.data import StreamedJets, load_jets
 from jetsym.training.engine import make_fabric
 from jetsym.training.finetune import starting_point
 from jetsym.training.loop import validate
@@ -142,8 +143,8 @@ def find_lr(
     ConfigError
         The rates do not grow, or there are fewer than ten steps, or the loss runs away in the first ten.
     """
-    if not 0 < smallest < largest or steps < 10:
-        raise ConfigError(f"rates from {smallest} to {largest} in {steps} steps; expected growing ones and 10 steps")
+    if not smallest < largest:
+        raise ConfigError(f"rates from {smallest} to {largest} in {steps} steps; expected growing ones")
     state, training, _ = _prepared(replace(config, max_skipped=steps))
     rates = np.geomspace(smallest, largest, steps)
     losses: list[float] = []

@@ -11,9 +11,9 @@ import matplotlib.pyplot
 
 from builder.evidence import results
 from jetsym import plotting
-from jetsym.files import from_json
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.reading import from_json
 
 __all__ = ["FIGURES", "figures"]
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from runpy import run_path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -23,9 +24,10 @@ from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
 from jetsym.benchmarks.memory import Memory
-from jetsym.files import from_json, write_atomically, write_json
+from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.reading import from_json
 from jetsym.text import at_most, concise
 
 __all__ = ["TABLES", "keep", "results", "rewritten", "texts"]
@@ -201,27 +203,20 @@ def studied(name: str, part: str, columns: Mapping[str, str]) -> list[str]:
     return table(("", *columns.values()), rows)
 
 
+#: The titles that the study of the least bias has in its own tables.
+TITLES = run_path(str(ROOT / "notebooks" / "studies" / "titles.py"))
+
+
+def but(columns: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Return titles without those of some columns."""
+    return {name: title for name, title in columns.items() if name not in names}
+
+
 #: Part of the study of the least bias -> the columns of its table.
 LEAST_BIAS = {
-    "ethanol": {
-        "forces": "forces RMSE, meV/Å",
-        "forces rotated": "rotated, meV/Å",
-        "A forces": "A of forces, meV/Å",
-        "energy": "energy RMSE, meV/atom",
-        "A energy": "A of energy, meV/atom",
-        "torque": "torque, meV/atom",
-        "step_s": "s per step",
-        "use_s": "use, s per structure",
-    },
-    "drift": {"drift": "drift, meV/atom/ps", "fluctuation": "fluctuation, meV/atom", "turned": "angular momentum, ħ"},
-    "copper": {
-        "forces": "forces RMSE, meV/Å",
-        "energy": "energy RMSE, meV/atom",
-        "A energy": "A of energy, meV/atom",
-        "splitting": "worst splitting, THz",
-        "forbidden": "forbidden stress, GPa",
-        "torque": "torque, meV/atom",
-    },
+    "ethanol": but(TITLES["COLUMNS"], "train_s"),
+    "drift": TITLES["DRIFT"],
+    "copper": but(TITLES["CRYSTAL"], "epoch_s", "train_s"),
     "tensors": {
         "mtt::mu rotated": "μ, RMSE rotated",
         "mtt::alpha0 rotated": "α λ=0",
@@ -256,7 +251,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 #: Tables of runs whose files were not kept: they show a record of what was printed.
 RECORDED = (
     *("jets_repaired", "copper_repaired", "ethanol_augmented"),
-    *("cost_of_a_probe", "cost_of_the_guards", "estimator", "loader"),
+    *("cost_of_a_probe", "cost_of_the_guards", "cost_beside_metatomic", "estimator", "loader"),
 )
 
 #: Name of a table -> what makes its lines.

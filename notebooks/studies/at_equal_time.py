@@ -13,7 +13,8 @@ import numpy as np
 from common import Table, trained_once
 
 from jetsym.atoms.checkpoint import epochs_in
-from jetsym.files import from_json, write_json
+from jetsym.files import write_json
+from jetsym.reading import from_json
 
 #: Epochs of the short training that tells how long one takes; the first sets up.
 PILOT = 6

@@ -46,10 +46,11 @@ from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.domain import ATOMS
 from jetsym.atoms.packages import quiet
 from jetsym.benchmarks.measure import commit
-from jetsym.files import from_json, write_atomically, write_json
+from jetsym.files import write_atomically, write_json
 from jetsym.plotting import save_figure
 from jetsym.probing.measure import rotations
 from jetsym.probing.reports.equivariance import KNOWN_TO
+from jetsym.reading import from_json
 
 HERE = Path(__file__).resolve().parents[1]
 GROUPS = ("SO3", "O3")

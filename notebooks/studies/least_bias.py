@@ -41,6 +41,7 @@ from common import Table
 from fits import BATCH, fit_copper, fit_ethanol, fit_tensors
 from molecules import rotated, split
 from tensors import TENSOR_COLUMNS, TENSORS, measure_tensors, split_tensors
+from titles import COLUMNS, CRYSTAL, DRIFT
 
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, read_frames
 from jetsym.atoms.packages import quiet
@@ -82,29 +83,6 @@ QUICK = {
     "tensors": ("tensor basis",),
     "sizes": ("augmented",),
 }
-
-COLUMNS = {
-    "forces": "forces RMSE, meV/Å",
-    "forces rotated": "rotated, meV/Å",
-    "A forces": "A of forces, meV/Å",
-    "energy": "energy RMSE, meV/atom",
-    "A energy": "A of energy, meV/atom",
-    "torque": "torque, meV/atom",
-    "step_s": "s per step",
-    "use_s": "use, s per structure",
-    "train_s": "training s",
-}
-CRYSTAL = {
-    "forces": "forces RMSE, meV/Å",
-    "energy": "energy RMSE, meV/atom",
-    "A energy": "A of energy, meV/atom",
-    "splitting": "worst splitting, THz",
-    "forbidden": "forbidden stress, GPa",
-    "torque": "torque, meV/atom",
-    "epoch_s": "s per epoch",
-    "train_s": "training s",
-}
-DRIFT = {"drift": "drift, meV/atom/ps", "fluctuation": "fluctuation, meV/atom", "turned": "angular momentum, ħ"}
 
 
 class Study:

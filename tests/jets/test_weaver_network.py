@@ -24,15 +24,15 @@ from jetsym.jets import JetBatch, read, weaver
 from jetsym.jets.domain import Jets
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.functions import Quantity
 from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.mapping.quantities import Quantity
 from jetsym.jets.io.mapping.traced import Traced
 from jetsym.jets.models import ParticleNet, ParticleTransformer
 from jetsym.jets.moves.actions import boost, rotate
 from jetsym.jets.moves.generators import tangents
 from jetsym.jets.moves.inputs import follow
 from jetsym.jets.moves.sampling import random_rotations
-from jetsym.jets.weaver_network import files_of
+from jetsym.jets.weaver_files import files_of
 from jetsym.probing.measure.attribution import attribute
 from jetsym.probing.reports.attribution import Attribution
 

@@ -38,6 +38,19 @@ def test_groups_hold_every_layer_once_in_order(name):
     assert len({group.name for group in groups}) == len(groups)
 
 
+@pytest.mark.parametrize(("layers", "outputs", "alone"), [(20, 6, True), (20, 7, False), (8, 9, False), (0, 30, False)])
+def test_no_output_is_left_out_however_many_there_are(layers, outputs, alone):
+    names = [f"blocks.{number}" for number in range(layers)]
+    apart = [f"output_{number}" for number in range(outputs)]
+    groups = grouped([*names, *apart], apart)
+    assert sorted(place for group in groups for place in group.places) == list(range(layers + outputs))
+    assert len(groups) <= LINES
+    assert all(len({place < layers for place in group.places}) == 1 for group in groups)
+    assert {(name, (layers + place,)) for place, name in enumerate(apart)} <= {
+        (group.name, (*group.places,)) for group in groups
+    } or not alone
+
+
 def test_few_layers_stay_as_they_are():
     assert grouped(["a", "b.c", "d"]) == [("a", [0]), ("b.c", [1]), ("d", [2])]
 

@@ -263,3 +263,27 @@ def test_complex_outputs_are_pairs_of_real_ones(points):
 def test_what_is_no_kind_of_the_output_is_refused(points, outputs, options, message):
     with pytest.raises(ProbeError, match=message):
         errors(lambda x: x, points, outputs, **options)
+
+
+def test_few_rotations_of_one_input_have_errors_by_their_chance():
+    """Of a hundred draws of ten rotations A and the part of an irrep are off by about their errors."""
+    inputs = np.array([[[0.3, -0.5, 0.8]]])
+    exact = jetsym.probe(quartic, inputs, outputs={"output": "scalar"}, layers=[], progress=False).equivariance[
+        "output"
+    ]
+    assert exact.error_shares["(4,+)"] == pytest.approx(1, rel=1e-10)
+    assert exact.error_shares_stderr["(4,+)"] == 0
+    pulls, parts = [], []
+    for seed in range(100):
+        options = {"layers": [], "n_rotations": 10, "seed": seed, "progress": False}
+        item = jetsym.probe(quartic, inputs, outputs={"output": "scalar"}, **options).equivariance["output"]
+        pulls.append((item.absolute - exact.absolute) / item.absolute_stderr)
+        parts.append((item.error_shares["(2,+)"]) / item.error_shares_stderr["(2,+)"])
+    for found in (pulls, parts):
+        assert abs(np.mean(found)) < 0.6
+        assert 0.4 < np.std(found) < 1.7
+
+
+def quartic(x):
+    """Return x⁴ + y⁴ + z⁴ less its mean over rotations."""
+    return (x**4).sum(axis=(1, 2)) - 0.6 * ((x**2).sum(axis=(1, 2))) ** 2

@@ -221,9 +221,8 @@ def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
 
 def test_the_command_trains_what_the_repair_wrote(tmp_path, monkeypatch, capsys):
     """From a run without augmentation to one with it, by the commands that are printed; metatrain is a stub."""
-    training = pytest.importorskip("jetsym.atoms.training.train")
     pytest.importorskip("metatrain")
-    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB))
+    monkeypatch.setattr("jetsym.atoms.training.process.RUNNER", (sys.executable, "-c", STUB))
     monkeypatch.chdir(tmp_path)
     atom = "1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-1.0\nCu 0 0 0 0 0 0\n"
     (tmp_path / "some.xyz").write_text(4 * atom)

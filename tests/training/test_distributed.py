@@ -18,8 +18,9 @@ import torch
 from jetsym.cli import main
 from jetsym.errors import ConfigError, TrainingError
 from jetsym.jets import checkpoint
+from jetsym.training.batches import batches
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import batches, load_jets
+from jetsym.training.data import load_jets
 from jetsym.training.engine import PATIENCE, _patience, _told_of_others, make_fabric
 from jetsym.training.loop import train
 

@@ -12,8 +12,9 @@ from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import checkpoint
 from jetsym.jets.schema import LABEL_BRANCHES
+from jetsym.training.batches import batches
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import batches, load_jets
+from jetsym.training.data import load_jets
 from jetsym.training.loop import train
 
 OPTIONS = {

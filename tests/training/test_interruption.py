@@ -140,7 +140,7 @@ def test_the_jets_held_out_are_noticed_as_well(jetclass_file, tmp_path, monkeypa
     with pytest.raises(TerminatedError):
         train(callbacks=asking_to_end(2), **options)
     jetclass_file(n=60, seed=4)
-    monkeypatch.setattr("jetsym.training.data.fingerprint_of", lambda path: "the same")
+    monkeypatch.setattr("jetsym.training.fingerprints.fingerprint_of", lambda path: "the same")
     last = checkpoint.read(tmp_path / "run" / checkpoint.LAST)[0].progress["data"]
     monkeypatch.setattr("jetsym.training.loop.RunFolder.earlier", {**last, "files": [["jets.root", "the same"]]})
     with pytest.raises(ConfigError, match="was trained on other jets"):
@@ -151,7 +151,7 @@ def test_labels_changed_in_the_midst_of_a_file_are_noticed(jetclass_file, tmp_pa
     """Of streamed files, of which a few places tell the contents."""
     options = OPTIONS | {"stream": True, "val": str(jetclass_file("val.root", n=20, seed=5)), "progress": False}
     options |= {"data": str(jetclass_file(n=107)), "out": tmp_path / "run"}
-    monkeypatch.setattr("jetsym.training.data.fingerprint_of", lambda path: "the same")
+    monkeypatch.setattr("jetsym.training.fingerprints.fingerprint_of", lambda path: "the same")
     with pytest.raises(TerminatedError):
         train(callbacks=asking_to_end(2), **options)
     jetclass_file(n=107, seed=3)

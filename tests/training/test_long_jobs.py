@@ -15,8 +15,9 @@ from jetsym.errors import ConfigError, DataError, TrainingError
 from jetsym.jets import checkpoint, read
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import LABEL_BRANCHES, SCALARS
+from jetsym.training.batches import batches
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, load_jets
+from jetsym.training.data import StreamedJets, load_jets
 from jetsym.training.loop import train
 
 OPTIONS = {

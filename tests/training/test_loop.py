@@ -13,8 +13,9 @@ from jetsym.jets import checkpoint, read
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.training import loop, state, step
+from jetsym.training.batches import batches, count_batches
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import batches, count_batches, load_jets
+from jetsym.training.data import load_jets
 from jetsym.training.engine import make_fabric
 from jetsym.training.loop import train
 from jetsym.training.seeds import generator_for

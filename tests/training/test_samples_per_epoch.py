@@ -7,8 +7,9 @@ import torch
 
 from jetsym.errors import ConfigError
 from jetsym.jets import checkpoint
+from jetsym.training.batches import batches, count_batches
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import batches, count_batches, load_jets
+from jetsym.training.data import load_jets
 from jetsym.training.loop import train
 
 OPTIONS = {"stream": True, "batch_size": 10, "max_particles": 8, "buffer": 40}

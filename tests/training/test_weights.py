@@ -20,8 +20,9 @@ from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.schema import CLASSES
 from jetsym.training import loop
+from jetsym.training.batches import batches
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import batches, load_jets
+from jetsym.training.data import load_jets
 from jetsym.training.engine import make_fabric
 from jetsym.training.folder import RunFolder
 from jetsym.training.loop import train

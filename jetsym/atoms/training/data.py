@@ -22,7 +22,6 @@ from jetsym.atoms.labels import (
     Array,
     alike,
     found_in,
-    in_ev,
     label,
     labels_of,
     named,
@@ -30,6 +29,7 @@ from jetsym.atoms.labels import (
     not_a_stress,
 )
 from jetsym.atoms.read import form_of, read_frames
+from jetsym.atoms.units import contradictions, in_ev
 from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import expect_data, finished_file
 
@@ -143,7 +143,8 @@ def read_part(data: str, targets: Mapping[str, Any], length_unit: str, *, allow_
     section["targets"] = {name: _with_slopes(name, target, frames) for name, target in targets.items()}
     wanted = list(_wanted(section["targets"]))
     words = [_look_for(one, frames, file, allow_missing) for one in wanted]
-    part = Part(section, frames, f"{file.name}: {len(frames)} structures; {'; '.join(words)}", wanted)
+    said = f"{file.name}: {len(frames)} structures; {'; '.join(words)}"
+    part = Part(section, frames, "\n".join([said, *_doubts(wanted, frames)]), wanted)
     part.filled = any(not _is_as_read(frame, one) for one in wanted for frame in frames)
     return part
 
@@ -227,6 +228,18 @@ def _look_for(one: Wanted, frames: Sequence[Atoms], file: Path, allow_missing: b
     ):
         raise DataError(f"{file}: {other}")
     return _described(one, frames, labels, gaps)
+
+
+def _doubts(wanted: Sequence[Wanted], frames: Sequence[Atoms]) -> list[str]:
+    """Say what of the structures speaks against the unit of the energies."""
+    energies = [one for one in wanted if one.quantity == "energy"]
+    if len(energies) != 1:
+        return []
+    (energy,) = energies
+    forces = next((one.key for one in wanted if one.quantity == "forces"), None)
+    found = labels_of(frames, energy.key, "energy")
+    slopes = {} if forces is None else labels_of(frames, forces, "forces")
+    return contradictions(frames, energy.key, energy.unit or "eV", found, slopes)
 
 
 def _described(one: Wanted, frames: Sequence[Atoms], labels: Mapping[int, Any], gaps: Sequence[int]) -> str:

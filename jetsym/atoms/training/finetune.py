@@ -10,7 +10,7 @@ from jetsym.atoms import checkpoint
 from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.published import NAME, fetch
 from jetsym.atoms.training.train import energy_section, train
-from jetsym.errors import ConfigError, expect_at_least, expect_one_of
+from jetsym.errors import ConfigError
 
 __all__ = ["add_uncertainty", "finetune"]
 
@@ -141,8 +141,6 @@ def finetune(
     TrainingError
         metatrain stopped; the message is its own.
     """
-    expect_one_of("method", method, ("full", "heads", "lora"))
-    expect_at_least("rank", rank, 1)
     file, pet = _pet(model, version, trust)
     target = _target(variant)
     source = target if target in pet.dataset_info.targets else "energy"

@@ -17,11 +17,7 @@ folder holds
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +25,7 @@ import yaml
 
 from jetsym.arguments import above, at_least, checked, path
 from jetsym.atoms.architectures.bias import bias_of, expect_start
-from jetsym.atoms.checkpoint import FINAL, read_checkpoint
+from jetsym.atoms.checkpoint import read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.training.data import Part, file_of, read_part, split
 from jetsym.atoms.training.folder import (
@@ -38,22 +34,20 @@ from jetsym.atoms.training.folder import (
     INDICES,
     METRICS,
     OPTIONS,
-    OUTPUT,
     as_it_was,
     join_metrics,
     where_to_go_on,
 )
+from jetsym.atoms.training.process import run
 from jetsym.atoms.training.said import Said
 from jetsym.atoms.training.watch import Watcher, watched_frames
 from jetsym.atoms.training.watch_report import bounds_of
-from jetsym.errors import ConfigError, TrainingError, expect_at_least, expect_one_of, require
+from jetsym.errors import ConfigError, require
 from jetsym.files import check_out, write_atomically
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
 __all__ = ["ARCHITECTURES", "GIVEN", "OPTIONS", "energy_section", "train"]
-
-RUNNER = (sys.executable, "-m", "jetsym.atoms.training.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
 
 
@@ -204,7 +198,7 @@ def train(
     """
     given = dict(locals())
     require("metatrain", extra="atoms", purpose="jetsym atoms train")
-    _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
+    _check(validation=validation, test=test)
     _check_watch(watch, watch_on=watch_on, stop_above=stop_above, stop_below=stop_below)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
@@ -261,7 +255,7 @@ def train(
             with progress_bar("training", epochs, shown=progress) as advance:
                 advance(0 if start is None else start[0] + 1)
                 said = Said(epochs, advance, keep, shown=progress)
-                _run(
+                run(
                     folder,
                     augment=augment,
                     trust=trust,
@@ -311,21 +305,8 @@ def _write(folder: Path, sets: Mapping[str, Part], options: Mapping[str, Any]) -
         write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
-def _check(
-    architecture: str,
-    epochs: int,
-    batch_size: int,
-    precision: int,
-    validation: float | str,
-    test: float | str,
-    checkpoint_every: int | None,
-) -> None:
-    expect_one_of("architecture", architecture, ARCHITECTURES)
-    for name, value in {"epochs": epochs, "batch_size": batch_size, "checkpoint_every": checkpoint_every}.items():
-        if value is not None:
-            expect_at_least(name, value, 1)
-    expect_one_of("precision", precision, (32, 64))
-    for name, part in {"validation": validation, "test": test}.items():
+def _check(**parts: float | str) -> None:
+    for name, part in parts.items():
         if not isinstance(part, str) and not 0 <= part < 1:
             raise ConfigError(f"{name} is {part}; expected a fraction from 0 to below 1, or a file")
 
@@ -370,41 +351,3 @@ def _check_files(options: Any) -> None:
     elif isinstance(options, (Mapping, list, tuple)):
         for value in options.values() if isinstance(options, Mapping) else options:
             _check_files(value)
-
-
-def _run(
-    folder: Path, *, augment: bool, trust: bool, start: Path | None, said: Said, watcher: Watcher | None = None
-) -> None:
-    """Run metatrain in a process of its own, and keep its output."""
-    command = [*RUNNER, str(folder.resolve())]
-    command += [] if augment else ["--no-augmentation"]
-    command += ["--trust"] if trust else []
-    command += ["--ask"] if watcher is not None and watcher.decides else []
-    command += [] if start is None else ["--restart", str(start.resolve())]
-    # Its input ends with this process: then it stops as well.
-    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with (
-        (folder / OUTPUT).open("w", encoding="utf-8") as record,
-        subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **streams) as process,
-        nullcontext() if watcher is None else watcher.following(partial(_answer, process)),
-    ):
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                record.write(line)
-                said.hear(line)
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode or not (folder / FINAL).is_file():
-        reason = said.reason or said.last_line or "it said nothing"
-        kept = f" (all it said is in {folder / OUTPUT})" if said.began else ""
-        raise TrainingError(f"metatrain stopped: {reason}{kept}")
-
-
-def _answer(process: subprocess.Popen[str], answer: str) -> None:
-    """Tell the process that trains, which waits at a checkpoint, whether to go on."""
-    assert process.stdin is not None
-    with suppress(OSError, ValueError):  # it was stopped otherwise
-        process.stdin.write(f"{answer}\n")
-        process.stdin.flush()

@@ -6,7 +6,7 @@ Rotations and inversion are measured by :func:`jetsym.probe`; all else by moving
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from jetsym.arguments import anything, at_least, checked
 from jetsym.atoms.calculated import UNITS, Calculated, is_calculator
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.workflows.calculators import calculator, calculator_of_model
+from jetsym.atoms.workflows.check_hints import hints_of
 from jetsym.atoms.workflows.check_report import Check, Row
 from jetsym.atoms.workflows.check_tests import CHECKED, EACH, LEAST, TESTS, Trial
 from jetsym.errors import ConfigError, expect_at_least, is_positive, refuse_unknown, shorten
+from jetsym.probing.measure.combination import rooted
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
+from jetsym.text import options_said
 
 __all__ = ["check"]
 
@@ -31,15 +34,6 @@ __all__ = ["check"]
 CALLS, BESIDE = 1000, 200
 #: Part of A that is nothing beside the rest of it.
 NOTHING = 1e-4
-#: Relative A of forces between which constants or products of some numbers explain it.
-SIZES = {"16-bit numbers or TF32": (2e-5, 4e-3), "32-bit numbers": (5e-9, 1e-6)}
-#: Irrep of the error of a scalar or, block by block, of what turns -> what it hints at.
-HINTS = {
-    "(0,−)": "the error is odd under inversion for every orientation: a model of SO(3), as of e3nn without parity",
-    "(1,+)": "one direction in space is preferred, as by a field along an axis",
-    "(2,+)": "an axis in space is preferred, whatever its sense",
-    "(4,+)": "the lab's three axes are preferred, as by displacements, grids or components taken one by one",
-}
 
 
 @checked(l_max=at_least(0), n_rotations=at_least(1), limit=at_least(1), at_most=anything, seed=at_least(0))
@@ -147,7 +141,7 @@ def check(
             *([f"The first {limit} structures alone were checked: limit."] if there_are_more else []),
         ],
     }
-    return Check(rows, _hints(report, rows), meta)
+    return Check(rows, hints_of(report, rows), meta)
 
 
 def _calculator(model: Any) -> Any:
@@ -179,29 +173,40 @@ def _rotated(report: SymmetryReport, trial: Trial) -> Iterator[Row]:
         floor = trial.pooled(name) if name == "energy" else max(np.nan_to_num(item.rounding), LEAST[name])
         power = (item.rounding / item.noise_floor) ** 2 if item.noise_floor else 0.0
         odd = item.error_spectrum.get("(0,−)", 0.0) * power
-        odd_error = item.error_spectrum_stderr.get("(0,−)", 0.0) * power
         turned = item.absolute * abs(item.absolute) - odd
         least, total = KNOWN_TO * floor, item.absolute**2
         nothing = max(least**2, NOTHING**2 * total)
         # Of n random rotations a share of an irrep that has none is 0 ± √2/n.
-        chance = 0.0 if report.meta["method"] == "quadrature" else 4 * np.sqrt(2) / report.meta["n_rotations"] * total
+        one = 0.0 if report.meta["method"] == "quadrature" else np.sqrt(2) / report.meta["n_rotations"] * total
+        chance, odd_error = 4 * one, max(item.error_spectrum_stderr.get("(0,−)", 0.0) * power, one)
+        turned_error = np.hypot(2 * item.absolute * item.absolute_stderr, odd_error)
+        # What no rotation changes is odd alone, and then by the same for all: nothing is left to chance.
         turns, mirrors = turned > nothing, odd > max(nothing, chance)
         said = {f"rotations change {name}": turns, f"parity of {name} is broken": mirrors}
         words = [word for word, is_so in said.items() if is_so]
         if not words and item.absolute > least:
             words = [f"rotations or inversion change {name}"]
-        unit, root = UNITS[name], float(np.sign(turned) * np.sqrt(abs(turned)))
+        unit, (turning, mirroring) = UNITS[name], said
         yield Row("A under O(3)", name, item.absolute, item.absolute_stderr, least, unit, " and ".join(words))
-        explained = float(np.sqrt(nothing))
-        yield Row("A under SO(3)", name, root, item.absolute_stderr, explained, unit, words[0] if turns else "")
-        root, explained = float(np.sign(odd) * np.sqrt(abs(odd))), float(np.sqrt(max(nothing, chance)))
-        error = odd_error / (2 * abs(root)) if root else np.nan
-        doubt = ""
-        if not mirrors and odd > nothing:
-            n = report.meta["n_rotations"]
-            doubt = f"whether parity of {name} is broken: {n} random rotations do not tell, give n_rotations"
-        fault = words[-1] if mirrors else ""
-        yield Row("A of parity", name, root, error, explained, unit, fault, doubt=doubt)
+        for test, what, square, error, is_so, explained in (
+            ("A under SO(3)", turning, turned, turned_error, turns, nothing),
+            ("A of parity", mirroring, odd, odd_error, mirrors, max(nothing, chance)),
+        ):
+            doubt = "" if is_so or abs(square) <= nothing else f"whether {what}: {_not_told(report, square, total)}"
+            error = np.nan if abs(square) <= nothing else error  # which is that of what it is the rest of
+            root = rooted(np.asarray(square), np.asarray(error))
+            yield Row(test, name, *root, float(np.sqrt(explained)), unit, what if is_so else "", doubt=doubt)
+
+
+def _not_told(report: SymmetryReport, square: float, total: float) -> str:
+    """Say that random rotations do not tell a part of A² from none, and how many would."""
+    n = report.meta["n_rotations"]
+    if report.meta["method"] == "quadrature":
+        return f"{n} rotations by a rule do not tell, raise l_max"
+    enough = int(min(4 * np.sqrt(2) * total / abs(square), 100 * n)) + 1
+    if square < 0 or enough <= n:
+        return f"{n} random rotations do not tell, give more by n_rotations"
+    return f"{n} random rotations do not tell, {options_said({'n_rotations': enough})} may"
 
 
 def _beside_nothing(row: Row, trial: Trial) -> Row:
@@ -217,23 +222,3 @@ def _beside_nothing(row: Row, trial: Trial) -> Row:
 def _with_allowance(row: Row, at_most: Mapping[str, float]) -> Row:
     allowed = row.unit == UNITS[row.output] and row.output in at_most and abs(row.value) <= at_most[row.output]
     return replace(row, allowed=allowed)
-
-
-def _hints(report: SymmetryReport, rows: Sequence[Row]) -> list[str]:
-    """Say in which irrep the errors sit, and what it hints at."""
-    hints = []
-    wrong = {row.output for row in rows if row.test == "A under O(3)" and row.fault}
-    for name, item in report.equivariance.items():
-        if name not in wrong or (irrep := item.largest_irrep) is None:
-            continue
-        total = sum(item.error_spectrum.values()) + item.error_tail
-        share = 100 * item.error_spectrum[irrep] / total if total else np.nan
-        word = HINTS.get(irrep)
-        hints.append(f"{share:.0f} % of A² of {name} is in {irrep}{': ' + word if word else ''}.")
-        for numbers, (least, most) in SIZES.items():
-            if name == "forces" and least < item.relative < most:
-                hints.append(
-                    f"Relative A of forces, {item.relative:.1g}, is of the size of rounding in {numbers}: look for a "
-                    "buffer, a constant or a product in these."
-                )
-    return hints

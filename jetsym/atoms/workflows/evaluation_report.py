@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rich.table import Table
 
 from jetsym.arguments import checked
-from jetsym.atoms.labels import in_ev
+from jetsym.atoms.units import in_ev
 from jetsym.errors import DataError
 from jetsym.results import Result, flat
 from jetsym.text import as_text, table_of

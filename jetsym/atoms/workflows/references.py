@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from jetsym.atoms.calculated import GPA, PER_ATOM
 from jetsym.atoms.exports import declared_outputs
 from jetsym.atoms.frames import is_crystal
-from jetsym.atoms.labels import alike, in_ev, labels_of, names_in, not_a_stress
+from jetsym.atoms.labels import alike, labels_of, names_in, not_a_stress
 from jetsym.atoms.model import AUXILIARY
 from jetsym.atoms.packages import quiet
+from jetsym.atoms.units import COMMON, contradictions, in_ev
 from jetsym.atoms.workflows.calculators import exported_model
 from jetsym.errors import ConfigError, DataError, closest, require
 from jetsym.text import options_said
@@ -29,8 +30,6 @@ Array = NDArray[np.float64]
 
 #: Outputs of models that are forces and stress without being slopes: what they begin with -> of what, in which unit.
 DIRECT = {"non_conservative_force": ("forces", "eV/A", 1e3), "non_conservative_stress": ("stress", "eV/A^3", GPA)}
-#: Units that files of energies come in.
-COMMON = ("eV", "kcal/mol", "kJ/mol", "Hartree", "Ry", "meV")
 #: Another unit is named where errors are less than this part of the forces in it, and of that in the unit taken.
 CLOSE, CLOSER = 0.5, 1 / 3
 #: What a reference in eV, eV/Å and eV/Å³ is measured in.
@@ -90,6 +89,8 @@ def references(
         if quantity in ("stress", "virial"):
             labels, more = _of_crystals(chosen, labels, quantity, key, asked.unit)
             notes += more
+        if quantity == "energy":
+            notes += contradictions(chosen, key, asked.unit or "eV", labels, {})
         gaps = [place for place in range(len(chosen)) if place not in labels or np.isnan(labels[place]).any()]
         if gaps and labels:
             said = f"{quantity} {'' if quantity == key else repr(key) + ' '}missing, or NaN, in {len(gaps)} of"
@@ -218,7 +219,7 @@ def further(
 
 
 def in_units(parity: Mapping[str, Any] | None, unit: str) -> list[str]:
-    """Say whether forces agree far better if the file is in another unit than that it was read in."""
+    """Say whether forces agree far better if the file is in another unit than that it was read in, or in none."""
     if parity is None:
         return []
     expected, predicted = (np.asarray(parity[name]) for name in ("reference", "predicted"))
@@ -233,5 +234,10 @@ def in_units(parity: Mapping[str, Any] | None, unit: str) -> list[str]:
         return [
             f"the forces agree to {100 * shares[best]:.0f} % of their size if the file is in {best}, and to "
             f"{100 * now:.0f} % in {unit}, as it was read: give unit={best!r} (--unit {best})"
+        ]
+    if CLOSE < now < np.inf:
+        return [
+            f"the forces are off by {100 * now:.0f} % of their size in {unit}, as the file was read, and by no less than "
+            f"{100 * min(shares[best], now):.0f} % in any of {', '.join(COMMON)}: the unit alone does not explain it"
         ]
     return []

@@ -13,14 +13,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jetsym.errors import ConfigError
-from jetsym.jets.evaluation import metrics
+from jetsym.jets.evaluation.auc import MultiClass, auc_with_influence, macro_auc_with_influence
 from jetsym.jets.evaluation.calibration import measure_calibration
+from jetsym.jets.evaluation.discriminants import (
+    AT_ONCE,
+    checked_logits,
+    log_odds,
+    odds_against_rest,
+    of_classes,
+    pair_score,
+)
 from jetsym.jets.evaluation.distributions import MassSculpting, mass_before, mass_sculpted, score_histogram
-from jetsym.jets.evaluation.metrics import MultiClass, Weights
 from jetsym.jets.evaluation.rejection import Rejection, background_of, measure_rejection, working_points_of
 from jetsym.jets.evaluation.report import Bin, ClassQuality, Evaluation
 from jetsym.jets.evaluation.roc import roc_points
 from jetsym.jets.evaluation.scores import Scores
+from jetsym.jets.evaluation.shares import Weights, share_with_influence
+from jetsym.jets.evaluation.working_points import cuts_at
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import as_weights, check_weights, describe_weights, effective_number
 
@@ -50,10 +59,8 @@ class _Setting:
 
     def scored(self, sample: _Sample, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
         """Return score and truth of the jets of a signal and of the background, and their weights."""
-        own = sample.weights[metrics.of_classes(sample.label, (name, *self.background), self.classes)]
-        pair = metrics.log_odds(
-            sample.logits, sample.label, name, self.background, classes=self.classes, scores="logits"
-        )
+        own = sample.weights[of_classes(sample.label, (name, *self.background), self.classes)]
+        pair = log_odds(sample.logits, sample.label, name, self.background, classes=self.classes, scores="logits")
         return *pair, own
 
     def rejection(
@@ -73,7 +80,7 @@ class _Setting:
         self, name: str, score: NDArray[np.float64], is_signal: NDArray[np.bool_], weights: NDArray[np.float64]
     ) -> float:
         """Return the score from which on jets pass at the working point of a signal."""
-        return float(metrics.cuts_at(score[is_signal], np.array([self.working_points[name]]), weights[is_signal])[0])
+        return float(cuts_at(score[is_signal], np.array([self.working_points[name]]), weights[is_signal])[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +137,7 @@ def assess(
     confidence
         Level of the rejections' intervals.
     multi_class
-        Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.metrics.macro_auc`.
+        Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.auc.macro_auc`.
     scores
         What the numbers are; see :func:`jetsym.jets.evaluation.scores.as_logits`.
     weights
@@ -161,14 +168,14 @@ def assess(
     setting = _Setting(classes, against, points, confidence, multi_class, weights is not None)
     logits, label = logits.detach().cpu(), label.cpu()
     sample = _Sample(
-        metrics.checked(logits, label, scores, classes=classes), label, own := as_weights(weights, len(label))
+        checked_logits(logits, label, scores, classes=classes), label, own := as_weights(weights, len(label))
     )
     check_weights(own, label.numpy(), classes)
     calibration = measure_calibration(sample.logits, label, scores="logits", weights=own)
     confusion = np.zeros((len(classes), len(classes)), np.int64 if weights is None else np.float64)
     decided = sample.logits.argmax(dim=-1).numpy()
     np.add.at(confusion, (label.numpy(), decided), 1 if weights is None else own)
-    parts = zip(sample.logits.split(metrics.AT_ONCE), label.split(metrics.AT_ONCE), strict=True)
+    parts = zip(sample.logits.split(AT_ONCE), label.split(AT_ONCE), strict=True)
     losses = torch.cat([F.cross_entropy(own.double(), true, reduction="none") for own, true in parts]).numpy()
     found = _metrics(sample, setting) | {
         "log_loss": float((own * losses).sum() / own.sum()),
@@ -195,16 +202,16 @@ def assess(
 def _metrics(sample: _Sample, setting: _Setting) -> dict[str, float]:
     """Compute accuracy and areas as far as a sample allows, each with its standard error over jets."""
     logits, label, weights = sample.logits, sample.label, sample.weights
-    found = {"accuracy": metrics.share_with_influence((logits.argmax(dim=-1) == label).numpy(), weights)}
+    found = {"accuracy": share_with_influence((logits.argmax(dim=-1) == label).numpy(), weights)}
     present = label.unique().tolist()
     if len(present) > 1:
-        found[f"macro_auc_{setting.multi_class}"] = metrics.macro_auc_with_influence(
+        found[f"macro_auc_{setting.multi_class}"] = macro_auc_with_influence(
             logits, label, multi_class=setting.multi_class, weights=weights
         )
     if {"Tbqq", "QCD"} <= {setting.classes[number] for number in present}:
-        pair = metrics.pair_score(logits, label, "Tbqq", "QCD", classes=setting.classes, scores="logits")
-        own = weights[metrics.of_classes(label, ("Tbqq", "QCD"), setting.classes)]
-        found["auc_top_qcd"] = metrics.auc_with_influence(*pair, weights=own)
+        pair = pair_score(logits, label, "Tbqq", "QCD", classes=setting.classes, scores="logits")
+        own = weights[of_classes(label, ("Tbqq", "QCD"), setting.classes)]
+        found["auc_top_qcd"] = auc_with_influence(*pair, weights=own)
     values: dict[str, float] = {}
     for name, (value, influence) in found.items():
         values |= {name: value, f"{name}_stderr": float(np.sqrt(np.square(influence).sum()))}
@@ -215,19 +222,19 @@ def _qualities(sample: _Sample, setting: _Setting) -> tuple[ClassQuality, ...]:
     """Measure how well each class present is found."""
     label, weights = sample.label, sample.weights
     decided, signals = sample.logits.argmax(dim=-1).numpy(), setting.signals(label)
-    odds, qualities = metrics.odds_against_rest(sample.logits), []
+    odds, qualities = odds_against_rest(sample.logits), []
     for number in label.unique().tolist():
         name, own = setting.classes[number], label.numpy() == number
         quality = ClassQuality(
             name=name,
             jets=int(own.sum()),
-            found=metrics.share_with_influence((decided == number)[own], weights[own])[0],
-            auc=None if own.all() else metrics.auc_with_influence(odds[:, number], own, weights=weights)[0],
+            found=share_with_influence((decided == number)[own], weights[own])[0],
+            auc=None if own.all() else auc_with_influence(odds[:, number], own, weights=weights)[0],
             n_eff=effective_number(weights[own]) if setting.weighted else None,
         )
         if name in signals:
             scored = setting.scored(sample, name)
-            area, influence = metrics.auc_with_influence(*scored[:2], weights=scored[2])
+            area, influence = auc_with_influence(*scored[:2], weights=scored[2])
             roc, band = roc_points(*scored, confidence=setting.confidence)
             quality = replace(
                 quality,
@@ -244,7 +251,7 @@ def _qualities(sample: _Sample, setting: _Setting) -> tuple[ClassQuality, ...]:
 
 def _sculpting(sample: _Sample, jet_mass: Tensor, setting: _Setting, *, named: str) -> MassSculpting | None:
     """Say what the cut of every signal does to the mass of the background; None where there is nothing to say it of."""
-    of_background = metrics.of_classes(sample.label, setting.background, setting.classes)
+    of_background = of_classes(sample.label, setting.background, setting.classes)
     mass, weights = jet_mass.detach().cpu().double().numpy()[of_background], sample.weights[of_background]
     before = mass_before(mass, weights, named=named)
     if before is None:

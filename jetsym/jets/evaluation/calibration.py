@@ -12,9 +12,10 @@ from scipy.stats import beta
 from torch import Tensor
 
 from jetsym.errors import DataError
-from jetsym.jets.evaluation.metrics import AT_ONCE, Weights
+from jetsym.jets.evaluation.discriminants import AT_ONCE
 from jetsym.jets.evaluation.rejection import effective_counts
 from jetsym.jets.evaluation.scores import Scores, as_logits
+from jetsym.jets.evaluation.shares import Weights
 from jetsym.jets.weights import as_weights
 
 __all__ = ["Calibration", "measure_calibration"]

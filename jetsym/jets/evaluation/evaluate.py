@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from jetsym.errors import CheckpointError, DataError, expect_at_least, lacks_explained
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
-from jetsym.jets.evaluation.metrics import MultiClass
+from jetsym.jets.evaluation.auc import MultiClass
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.inputs import expect_standardised

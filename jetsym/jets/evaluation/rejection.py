@@ -18,7 +18,8 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from jetsym.errors import ConfigError, DataError, closest
-from jetsym.jets.evaluation.metrics import Weights, background_share_with_influence, cuts_at
+from jetsym.jets.evaluation.shares import Weights
+from jetsym.jets.evaluation.working_points import background_share_with_influence, cuts_at
 from jetsym.jets.weights import as_weights, effective_number
 
 __all__ = [

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from jetsym.jets.evaluation.metrics import cuts_at
 from jetsym.jets.evaluation.rejection import effective_counts
+from jetsym.jets.evaluation.working_points import cuts_at
 from jetsym.jets.weights import effective_number
 
 __all__ = ["EFFICIENCIES", "roc_points"]

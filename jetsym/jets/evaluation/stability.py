@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from jetsym.errors import ConfigError, expect_at_least
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.evaluation import metrics
+from jetsym.jets.evaluation.auc import MultiClass, auc_with_influence, macro_auc_with_influence
 from jetsym.jets.evaluation.curves import score_curves
+from jetsym.jets.evaluation.discriminants import of_classes, pair_score
 from jetsym.jets.evaluation.evaluate import expect_same_classes, predict_logits
-from jetsym.jets.evaluation.metrics import MultiClass
 from jetsym.jets.evaluation.scores import Scores
+from jetsym.jets.evaluation.shares import share_with_influence
 from jetsym.jets.evaluation.stability_report import FLIPS, REJECTION, Change, Stability
+from jetsym.jets.evaluation.working_points import background_share_with_influence
 from jetsym.jets.moves.augmentation import AXES, AugmentationConfig, augment
 from jetsym.jets.moves.frames import has_rest_frame
 from jetsym.jets.weights import as_weights, describe_weights, weight_column, weights_in_words
@@ -92,7 +94,7 @@ def stability(
     batch_size
         Jets per forward pass.
     multi_class
-        Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.metrics.macro_auc`.
+        Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.auc.macro_auc`.
     scores
         What the model gives; see :func:`jetsym.jets.evaluation.scores.as_logits`.
     weights
@@ -202,19 +204,19 @@ class _Setting:
     def quantities(self, logits: Tensor) -> dict[str, Quantity]:
         """Compute all numbers that a sample allows."""
         label, decided, own = self.label, logits.argmax(dim=-1), self.weights
-        values = {FLIPS: metrics.share_with_influence((decided != self.unmoved.argmax(dim=-1)).numpy(), own)}
+        values = {FLIPS: share_with_influence((decided != self.unmoved.argmax(dim=-1)).numpy(), own)}
         if label is None:
             return values
-        values["accuracy"] = metrics.share_with_influence((decided == label).numpy(), own)
+        values["accuracy"] = share_with_influence((decided == label).numpy(), own)
         if len(label.unique()) > 1:
-            found = metrics.macro_auc_with_influence(logits, label, multi_class=self.multi_class, weights=own)
+            found = macro_auc_with_influence(logits, label, multi_class=self.multi_class, weights=own)
             values[f"macro_auc_{self.multi_class}"] = found
         if self.pair is not None:
-            score, is_signal = metrics.pair_score(logits, label, *self.pair, classes=self.classes, scores="logits")
-            chosen = metrics.of_classes(label, self.pair, self.classes)
-            values["auc"] = _spread(metrics.auc_with_influence(score, is_signal, weights=own[chosen]), chosen)
+            score, is_signal = pair_score(logits, label, *self.pair, classes=self.classes, scores="logits")
+            chosen = of_classes(label, self.pair, self.classes)
+            values["auc"] = _spread(auc_with_influence(score, is_signal, weights=own[chosen]), chosen)
             for efficiency in (0.3, 0.5):
-                share = metrics.background_share_with_influence(
+                share = background_share_with_influence(
                     score, is_signal, signal_efficiency=efficiency, weights=own[chosen]
                 )
                 values[f"{REJECTION}{100 * efficiency:.4g}"] = _spread(share, chosen)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from jetsym.arguments import anything, checked
+from jetsym.arguments import anything, at_least, checked
 from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.block import BadJets, BadJetsError, ColumnSet, read_block, without_bad
@@ -71,7 +71,7 @@ def read(
     oddities: Oddities | None = ...,
     fold: Fold | None = ...,
 ) -> ak.Array: ...
-@checked(limit=anything, max_particles=anything)
+@checked(limit=anything, max_particles=at_least(1))
 def read(
     paths: Paths,
     *,
@@ -164,9 +164,6 @@ def read(
     >>> read(sample_dir() / "test" / "*.root", limit=30, library="ak").constituents.pt.ndim
     2
     """
-    expect_one_of("library", library, ("torch", "ak"))
-    check_number("max_particles", max_particles, "particles")
-    expect_one_of("columns", columns, ("all", "full", "kin"))
     known = load_mapping(mapping, vectors=vectors, tree=tree)
     jets = read_packed(
         paths,

@@ -73,7 +73,6 @@ def sample(split: str = "test", *, limit: int | None = None, max_particles: int 
     [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
     expect_one_of("split", split, SPLITS)
-    from jetsym.jets.io.read import check_number, padded, read_packed
+    from jetsym.jets.io.read import padded, read_packed
 
-    check_number("max_particles", max_particles, "particles")
     return padded(read_packed(sample_dir() / split, limit=limit, first=True), max_particles)

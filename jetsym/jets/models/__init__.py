@@ -8,6 +8,7 @@ one line here.
 
 from __future__ import annotations
 
+import jetsym.jets.checkpoint  # noqa: F401  what keeps the weights of taggers, and says so to them
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.canonical import Canonical, CanonicalConfig
 from jetsym.jets.models.deep_sets import DeepSets, DeepSetsConfig

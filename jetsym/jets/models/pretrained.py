@@ -7,10 +7,9 @@ package, and a push to its mixin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from importlib import import_module
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -20,19 +19,34 @@ from jetsym._version import __version__
 from jetsym.arguments import anything, checked
 from jetsym.cards import model_card
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.files import as_json, check_out, write_atomically, write_json
+from jetsym.files import check_out, write_atomically, write_json
 from jetsym.hub import expected_of, hub, unresolved
-from jetsym.reading import parse_json, read_text
+from jetsym.reading import as_json, parse_json, read_text
 
-__all__ = ["CARD", "CONFIG", "WEIGHTS", "Pretrained"]
+__all__ = ["CARD", "CONFIG", "WEIGHTS", "Checkpoints", "Pretrained", "keep_weights_by"]
 
 #: Files of a folder, as the hub names them.
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
-#: What writes and reads weights. It makes taggers by name, so it stands above them, and is found when first used.
-_CHECKPOINTS = "jetsym.jets.checkpoint"
-
 _EXTRA, _PURPOSE = "hub", "taggers on the Hugging Face hub"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What writes and reads weights: the functions of :mod:`jetsym.jets.checkpoint`, which stands above taggers."""
+
+    save: Callable[..., None]
+    read: Callable[[Path], tuple[Any, Any]]
+    load: Callable[..., Any]
+
+
+#: What writes and reads weights has said so here, as it makes taggers by name.
+_CHECKPOINTS: list[Checkpoints] = []
+
+
+def keep_weights_by(checkpoints: Checkpoints) -> None:
+    """Say what writes and reads the weights of taggers that are shared."""
+    _CHECKPOINTS[:] = [checkpoints]
 
 
 class Pretrained:
@@ -72,8 +86,8 @@ class Pretrained:
         ('QCD', 'Tbqq')
         """
         tagger, folder = _of(self), check_out(save_directory, folder=True)
-        _checkpoints().save(folder / WEIGHTS, tagger, config=_learned(tagger))
-        write_json(folder / CONFIG, _configuration(_checkpoints().read(folder / WEIGHTS)[0]))
+        _CHECKPOINTS[0].save(folder / WEIGHTS, tagger, config=_learned(tagger))
+        write_json(folder / CONFIG, _configuration(_CHECKPOINTS[0].read(folder / WEIGHTS)[0]))
         if card is not None or not (folder / CARD).exists():
             write_atomically(folder / CARD, model_card(tagger) if card is None else card)
         return folder
@@ -227,10 +241,6 @@ def _of(tagger: Pretrained) -> Any:
     return tagger
 
 
-def _checkpoints() -> Any:
-    return import_module(_CHECKPOINTS)
-
-
 def _learned(tagger: Any) -> dict[str, Any]:
     """Return what a network has of its training besides weights, as the configuration in a checkpoint says it."""
     kept = {"max_particles": tagger.max_particles, "standardisation": tagger.standardisation}
@@ -260,7 +270,7 @@ def _opened(folder: Path, cls: type, model: Any) -> Any:
     """Load the tagger of a folder, whose configuration must say what its weights do."""
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"{folder} holds no {WEIGHTS}; expected what save_pretrained of a tagger wrote")
-    header, _ = _checkpoints().read(folder / WEIGHTS)
+    header, _ = _CHECKPOINTS[0].read(folder / WEIGHTS)
     try:
         said = parse_json(read_text(folder / CONFIG)) if (folder / CONFIG).is_file() else {}
     except (OSError, ValueError, RecursionError) as error:
@@ -272,7 +282,7 @@ def _opened(folder: Path, cls: type, model: Any) -> Any:
                 f"{folder / CONFIG} and the header of {WEIGHTS} differ in {name!r}: they are of different taggers; "
                 "take both files from one place"
             )
-    tagger = _checkpoints().load(folder / WEIGHTS, model=model)
+    tagger = _CHECKPOINTS[0].load(folder / WEIGHTS, model=model)
     if not isinstance(tagger, cls):
         raise CheckpointError(
             f"{folder} holds a {header.model!r}, which is no {cls.__name__}; Tagger.from_pretrained loads any"

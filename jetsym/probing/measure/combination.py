@@ -13,7 +13,7 @@ from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
 from jetsym.spectrum import Spectrum, WindowEnergies
 from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
-from jetsym.spectrum.result import jackknife_ratio
+from jetsym.spectrum.result import by_chance, jackknife_ratio
 
 __all__ = ["combine", "errors_of", "is_beyond_rule", "rooted", "scatter", "stderr_over_size"]
 
@@ -53,6 +53,7 @@ def combine(
     by_rule, held = _errors_by_rule(parts), _held_out(parts)
     found, sway = errors_of(parts, unbiased=unbiased)
     chosen: list[Any] = list(parts) if sway is None else [part.held_out for part in parts]
+    sway = sway or _by_rotation(parts)
     noise = np.concatenate([part.noise for part in chosen])
     counts = np.concatenate([_counts(part) for part in parts])
 
@@ -96,6 +97,8 @@ def combine(
     error, error_stderr = share(lambda one: one.power[..., : len(names)], some=kept)
     tail, _ = share(lambda one: one.squared - one.power[..., : len(names)].sum(axis=-1), some=kept)
     unexplained, unexplained_stderr = _unexplained(by_rule, held, kept)
+    shares = None if sway is None else (sway.power[..., : len(names)], sway.squared)
+    held_by, held_by_error = by_chance(found.power[..., : len(names)], found.squared, influence=shares)
     return Equivariance(
         kind=representation(kind).name,
         absolute=absolute,
@@ -111,6 +114,8 @@ def combine(
         misalignment_stderr=scale * float(misaligned_stderr),
         error_spectrum=dict(zip(names, (scale * error).tolist(), strict=True)),
         error_spectrum_stderr=dict(zip(names, (scale * error_stderr).tolist(), strict=True)),
+        error_shares=dict(zip(names, held_by.tolist(), strict=True)),
+        error_shares_stderr=dict(zip(names, held_by_error.tolist(), strict=True)),
         error_tail=scale * float(tail),
         error_exact_to=None if unbiased else exact_to,
         unexplained=scale * unexplained,
@@ -174,6 +179,12 @@ def _held_out(parts: Sequence[Deviation]) -> HeldOutErrors | None:
     if not held:
         return None
     return HeldOutErrors(_joined([each.estimates() for each in held]), _joined([each.influence() for each in held]))
+
+
+def _by_rotation(parts: Sequence[Deviation]) -> Errors | None:
+    """Put together what each random rotation makes of the errors; None by a rule, and without spectra."""
+    own = [part.by_rotation for part in parts if part.by_rotation is not None]
+    return _joined(own) if own and len(own) == len(parts) else None
 
 
 def _errors_by_rule(parts: Sequence[Deviation]) -> Errors:
@@ -309,6 +320,10 @@ def _over_spread_by_label(
 
 
 def rooted(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the signed root of a squared quantity and the error carried over to it."""
+    """Return the signed root of a squared quantity and the error carried over to it.
+
+    A negative estimate is one about zero, where roots have no slope: its root is as many errors from zero as itself.
+    """
     root = float(np.sign(value) * np.sqrt(np.abs(value)))
-    return root, float(stderr / (2 * abs(root))) if root else float(np.sqrt(stderr))
+    slope = 2 if root > 0 else 1
+    return root, float(stderr / (slope * abs(root))) if root else float(np.sqrt(stderr))

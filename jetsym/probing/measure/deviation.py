@@ -47,6 +47,9 @@ class Deviation:
         (inputs or real tokens, features) f̄ as the spread across inputs takes it.
     held_out
         What held-out elements say of z − z₀; None where there were none.
+    by_rotation
+        What each random rotation makes of the errors, (samples, n) and (samples, n, irreps), NaN for the leakage; None
+        by a rule, and where there is no spectrum.
     """
 
     squared: Array
@@ -58,6 +61,7 @@ class Deviation:
     mask: NDArray[np.bool_] | None
     rows: Array
     held_out: HeldOutError | None = None
+    by_rotation: Errors | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +233,16 @@ class EquivarianceError:
             mask=self._kept,
             rows=self._rows(mean),
             held_out=None if found is None or found.held_out is None else self._compared(found.held_out, mean),
+            by_rotation=self._by_rotation(),
         )
+
+    def _by_rotation(self) -> Errors | None:
+        """Return what each random rotation makes of the errors: A² is the norm of z − z₀ less its invariant part."""
+        if not isinstance(self._estimator, RandomEstimator):
+            return None
+        power, shifted = self._estimator.influence()
+        norm = np.sum([block.norms() for block in self._blocks], axis=0)
+        return Errors(shifted - power[..., 0], norm, np.full_like(norm, np.nan), power[..., 1:])
 
     def _compared(self, shifted: HeldOut, mean: Array) -> HeldOutError:
         """Put together what held-out elements say, with f̄ (samples, objects, dim) of the rule."""
@@ -288,6 +301,7 @@ class BlockError:
             self._leak_weights = np.where(np.arange(n_rotations) == 0, 0.0, 1.0 / (n_rotations - 1))
         self._first: Array | None = None
         self._held_out: list[tuple[Array, Array]] = []  # matrices, and the even part of z − z₀
+        self._norms: list[tuple[int, Array]] = []  # of chunks of random rotations
         self._mean = self._norm = self._square = self._coset_square = np.zeros(1)
         self._coefficients = self._leak_square = self._leak_coset_square = np.zeros(1)
 
@@ -300,7 +314,10 @@ class BlockError:
         even = np.mean(shifted, axis=0)  # the part of the right parity
         weights = self._weights[chunk]
         self._mean = self._mean + np.tensordot(weights, even, axes=1)
-        self._norm = self._norm + weights @ _squares(*z)
+        squares = _squares(*z)
+        self._norm = self._norm + weights @ squares
+        if not self._exact:
+            self._norms.append((chunk.start, squares))
         self._square = self._square + weights @ _squares(*shifted)
         self._coset_square = self._coset_square + weights @ _squares(even)
         if self._irrep.dimension > 1:
@@ -316,6 +333,10 @@ class BlockError:
         """Return z of every coset from components (n, samples, objects, d) under D(R) (n, samples or 1, d, d)."""
         signs = (1, self._irrep.parity or 1)
         return [sign * (u @ matrices) for sign, u in zip(signs, cosets, strict=False)]
+
+    def norms(self) -> Array:
+        """Return (samples, n) ‖z‖² at every random rotation."""
+        return np.concatenate([squares for _, squares in sorted(self._norms, key=lambda one: one[0])]).T
 
     @property
     def first(self) -> Array:

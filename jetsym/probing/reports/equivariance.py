@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,9 @@ class Equivariance:
     error_spectrum, error_spectrum_stderr
         B_β[z] as fractions of Σ N, for every irrep but the invariant one, by name. A² = Σ_β B_β[z]. Empty for boosts,
         which have no irreps to split it over.
+    error_shares, error_shares_stderr
+        B_β[z] as parts of A² of these very inputs, by name, with the errors by chance of their random rotations or
+        held-out elements, 0 by an exact rule. Empty in older reports.
     error_tail
         What is left of relative² beyond l_max.
     error_exact_to
@@ -91,6 +94,8 @@ class Equivariance:
     unexplained: float = float("nan")
     unexplained_stderr: float = float("nan")
     rounding: float = float("nan")
+    error_shares: Mapping[str, float] = field(default_factory=dict)
+    error_shares_stderr: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def largest_irrep(self) -> str | None:

@@ -20,7 +20,6 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jetsym import atoms, cli
-from jetsym.atoms.training import train as training
 from jetsym.atoms.training.data import read_part, split
 from jetsym.atoms.training.train import energy_section
 from jetsym.errors import ConfigError, DataError, TrainingError
@@ -257,6 +256,8 @@ def test_units(read):
     assert "kcal/mol/Å³" in read(frames, energy="e", stress="s", unit="kcal/mol").words
     with pytest.raises(DataError, match="too large for stresses in eV/Å³"):
         read(frames, energy="e", stress="s")
+    with pytest.raises(ConfigError, match=r"unit is 'kcal', 2.6e\+22 eV, in which .*; 'kcal/mol' may be meant"):
+        read(frames, energy="e", stress="s", unit="kcal")
     with pytest.raises(ConfigError, match="unit is 'eVV'; expected one of energies, such as eV"):
         read(frames, energy="e", stress="s", unit="eVV")
 
@@ -337,7 +338,9 @@ EPOCH += " | validation forces RMSE: 7 meV/A"
 
 
 def stub(monkeypatch, *lines, status=0):
-    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(lines=lines, status=status)))
+    monkeypatch.setattr(
+        "jetsym.atoms.training.process.RUNNER", (sys.executable, "-c", STUB.format(lines=lines, status=status))
+    )
 
 
 @pytest.fixture

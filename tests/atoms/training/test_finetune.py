@@ -14,7 +14,6 @@ pytest.importorskip("metatrain")
 
 from jetsym import atoms
 from jetsym.atoms.checkpoint import read_checkpoint
-from jetsym.atoms.training import train as training
 from jetsym.benchmarks.copper import train_copper
 from jetsym.errors import CheckpointError, ConfigError
 
@@ -79,7 +78,7 @@ def test_uncertainties_of_a_trained_model_and_fine_tuning_it_again(trained, tmp_
 def asked(monkeypatch, folder):
     """What metatrain would be given, in place of running it."""
     stub = "import pathlib, sys; pathlib.Path(sys.argv[1], 'model.ckpt').write_text('')"
-    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", stub))
+    monkeypatch.setattr("jetsym.atoms.training.process.RUNNER", (sys.executable, "-c", stub))
     options = []
 
     def collect(action, *arguments, **more):

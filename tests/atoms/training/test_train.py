@@ -195,7 +195,7 @@ pathlib.Path(sys.argv[1], "model.ckpt").write_text("")
 
 def stub(monkeypatch, *, fails=False):
     """In place of metatrain, a process that says what it was asked for."""
-    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(fails=fails)))
+    monkeypatch.setattr("jetsym.atoms.training.process.RUNNER", (sys.executable, "-c", STUB.format(fails=fails)))
 
 
 def test_a_run_that_fails_says_why(data, tmp_path, monkeypatch):
@@ -316,7 +316,7 @@ def test_metatrain_loads_no_library_that_an_export_in_the_options_names(data, tm
 
 @pytest.mark.parametrize("place", ["atomic_baseline", "fixed_scaling_weights", "finetune", "model_checkpoint"])
 def test_checkpoints_that_the_options_name_are_looked_at_first(data, tmp_path, monkeypatch, place):
-    monkeypatch.setattr(training, "_run", lambda *a, **k: pytest.fail("it was started"))
+    monkeypatch.setattr(training, "run", lambda *a, **k: pytest.fail("it was started"))
     marker, file = tmp_path / "ran", tmp_path / "other.ckpt"
     torch.save({"architecture_name": "composition", "further": Writes(marker)}, file)
     named = {"read_from": str(file), "method": "full"} if place == "finetune" else str(file)

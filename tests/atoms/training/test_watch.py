@@ -98,7 +98,7 @@ def tune(source, water, tmp_path, monkeypatch):
 
     def run(epochs=3, *, data=water, **options):
         stub = (sys.executable, "-c", STUB.format(source=str(source), epochs=epochs))
-        monkeypatch.setattr(training, "RUNNER", stub)
+        monkeypatch.setattr("jetsym.atoms.training.process.RUNNER", stub)
         options = {"out": str(tmp_path / "run"), "watch": True, "watch_limit": 1, "progress": False, **options}
         folder = atoms.finetune(str(source / "pretrained.ckpt"), str(data), epochs=epochs, **options)
         return Watch.load(folder / "watch.json")
@@ -210,7 +210,9 @@ def test_a_run_whose_model_cannot_be_measured_goes_on(tune, models, source, make
 
 @pytest.mark.slow
 def test_a_training_from_scratch_is_watched_without_a_pretrained_model(source, water, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(source=str(source), epochs=3)))
+    monkeypatch.setattr(
+        "jetsym.atoms.training.process.RUNNER", (sys.executable, "-c", STUB.format(source=str(source), epochs=3))
+    )
     options = {"forces": "forces", "watch": True, "watch_limit": 1, "progress": False, "epochs": 3}
     folder = atoms.train(str(water), out=str(tmp_path / "run"), watch_on=str(water), **options)
     found = Watch.load(folder / "watch.json")

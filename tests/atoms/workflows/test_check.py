@@ -19,6 +19,9 @@ from ase.calculators.lj import LennardJones
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 import jetsym.atoms
+from jetsym.atoms.calculated import Calculated
+from jetsym.atoms.workflows.check import _rotated
+from jetsym.atoms.workflows.check_hints import hints_of
 from jetsym.atoms.workflows.check_report import Check
 from jetsym.atoms.workflows.check_tests import Trial
 from jetsym.atoms.workflows.slopes import slope
@@ -167,7 +170,7 @@ def test_few_rotations_leave_parity_open_and_not_a(frames):
     whole, parity = found.row("A under O(3)", "energy"), found.row("A of parity", "energy")
     assert whole.fault == "rotations or inversion change energy"
     assert not parity.fault
-    assert "3 random rotations do not tell" in parity.doubt
+    assert "3 random rotations do not tell, n_rotations=6 (--n_rotations 6) may" in parity.doubt
     assert "Left open: whether parity of energy is broken" in found.verdict()
     assert "? whether parity" in str(found).replace("\n", " ")
     assert str(Check.from_dict(found.to_dict())) == str(found)
@@ -191,18 +194,89 @@ def test_what_is_hardly_more_than_steps_is_left_open(size, ended):
 
 
 def test_the_dominant_irrep_is_a_hint(frames):
-    assert any(
-        "A² of energy is in (4,+): the lab's three axes" in hint for hint in checked(Pairs("axes"), frames).hints
-    )
+    found = checked(Pairs("axes"), frames[1], n_rotations=None)
+    assert "100 % of A² of energy is in (4,+): the lab's three axes" in " ".join(found.hints)
     found = checked(Pairs("parity"), frames)
     assert any("A² of energy is in (0,−): the error is odd under inversion" in hint for hint in found.hints)
     assert not found.row("A under SO(3)", "energy").fault
 
 
-def test_a_buffer_in_half_precision_is_told_by_its_size(frames):
-    found = checked(Pairs("buffer"), frames)
+def test_few_rotations_say_no_irrep_and_how_many_would(frames):
+    """A² of energy is all in (4,+), of which 12 rotations see any part between none and twice the whole."""
+    few = checked(Pairs("axes"), frames)
+    (hint,) = [hint for hint in few.hints if "A² of energy" in hint]
+    assert hint.startswith("In which irrep A² of energy sits cannot be told from 12 random rotations")
+    assert "three axes" not in " ".join(few.hints)
+    enough = int(hint.partition("--n_rotations ")[2].partition(")")[0])
+    assert 12 < enough < 600
+    found = checked(Pairs("axes"), frames, n_rotations=enough)
+    assert "of A² of energy is in (4,+): the lab's three axes" in " ".join(found.hints)
+
+
+def test_no_irrep_is_said_that_is_not_the_dominant_one(frames):
+    """Of a hundred sets of rotations none names another irrep than the one that holds all of A²."""
+    trial = SimpleNamespace(pooled=lambda name: 1e-9)
+    wrong, named = 0, 0
+    for seed in range(100):
+        tested = Calculated(Pairs("axes"), frames[1:], per_component=True)
+        report = jetsym.probe(
+            tested, tested.structures(frames[1:]), layers=[], n_rotations=20, seed=seed, progress=False
+        )
+        hints = " ".join(
+            hint for hint in hints_of(report, list(_rotated(report, trial))) if "A² of energy is in" in hint
+        )
+        named += bool(hints)
+        wrong += bool(hints) and "(4,+)" not in hints
+    assert not wrong
+    assert named < 100
+
+
+def test_a_half_of_a_is_not_the_dominant_part(frames):
+    """Forces with a constant matrix are off by two irreps alike; their size, that of 16-bit numbers, says nothing."""
+    found = checked(Pairs("buffer"), frames[1], n_rotations=None)
     assert "rotations change forces" in found.verdict()
-    assert any("of the size of rounding in 16-bit numbers or TF32" in hint for hint in found.hints)
+    assert "A² of forces is spread over irreps, of which none holds two thirds: 50 % is in" in " ".join(found.hints)
+    for fault in ("buffer", "axes", "half"):
+        assert not any("16-bit" in hint for hint in checked(Pairs(fault), frames).hints)
+
+
+@pytest.mark.parametrize(("size", "said"), [(1e-7, True), (1e-4, False), (1e-12, False)])
+def test_32_bit_numbers_are_told_where_all_else_is_exact(size, said):
+    """Forces times a matrix that is off by ``size``."""
+
+    def change(atoms, found):
+        return found | {"forces": found["forces"] @ (np.eye(3) + size * np.diag([1, -1, 0.5]))}
+
+    hints = checked(Wrapped(EMT(), change), shaken(), n_rotations=4).hints
+    assert any("is of the size that 32-bit numbers make" in hint for hint in hints) == said
+
+
+def test_parts_of_a_that_chance_makes_are_left_open(frames):
+    """A² of parity from 3 rotations is negative for every second seed, and then not ticked; its error says so."""
+    molecule, ticked, negative = frames[1], 0, 0
+    for seed in range(12):
+        tested = Calculated(Odd(), [molecule], per_component=True)
+        report = jetsym.probe(
+            tested, tested.structures([molecule]), layers=[], n_rotations=4, seed=seed, progress=False
+        )
+        rows = {row.test: row for row in _rotated(report, SimpleNamespace(pooled=lambda name: 1e-9))}
+        row = rows["A of parity"]
+        ticked += not (row.fault or row.doubt)
+        negative += row.value < 0
+        assert abs(row.value) < 3 * row.error * (2 if row.value > 0 else 1)  # of its square
+    assert ticked == 0
+    assert negative
+
+
+class Odd(Calculator):
+    """An energy along one direction in space: odd under inversion, and no part of it for all orientations alike."""
+
+    implemented_properties = ("energy",)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        dipole = atoms.get_chemical_symbols().index("C") - np.arange(len(atoms)) @ atoms.positions
+        self.results = {"energy": float(dipole[2])}
 
 
 def test_parity_alone_is_what_a_mirror_image_changes(frames):

@@ -268,7 +268,19 @@ def test_another_unit_that_explains_the_forces_is_named():
     assert "agree to 0 % of their size if the file is in kcal/mol" in str(wrong)
     right = evaluate(Answers(forces=forces), [one], unit="kcal/mol", turned=0, progress=False)
     assert not right.meta["notes"]
-    assert not evaluate(Answers(), [one], turned=0, progress=False).meta["notes"]  # a bad model says nothing of units
+    (note,) = evaluate(Answers(), [one], turned=0, progress=False).meta["notes"]
+    assert note.startswith("the forces are off by 100 % of their size in eV, as the file was read, and by no less than")
+    near = evaluate(Answers(forces=1.2 * forces), [crystal(energy=0.0, forces=forces)], turned=0, progress=False)
+    assert not near.meta["notes"]
+
+
+def test_a_unit_that_the_file_speaks_against_is_said():
+    one = crystal(energy=-1.0, forces=np.zeros((4, 3)))
+    one.info["energy_unit"] = "kcal/mol"
+    assert "'energy_unit' of the structures is 'kcal/mol', in kcal/mol, and unit is 'eV'" in str(
+        evaluate(Answers(), [one], turned=0, progress=False)
+    )
+    assert "look at the unit" not in str(evaluate(Answers(), [one], unit="kcal/mol", turned=0, progress=False))
 
 
 def test_a_stress_is_that_of_crystals_alone():

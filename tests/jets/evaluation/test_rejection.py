@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta, binom, norm
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.evaluation.metrics import log_odds, pair_score
+from jetsym.jets.evaluation.discriminants import log_odds, pair_score
 from jetsym.jets.evaluation.rejection import (
     Rejection,
     background_of,

@@ -11,9 +11,11 @@ from torch import nn
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.evaluation import predict as predict_module
 from jetsym.jets.evaluation.assess import assess
+from jetsym.jets.evaluation.auc import auc_pair, macro_auc
 from jetsym.jets.evaluation.calibration import measure_calibration
+from jetsym.jets.evaluation.discriminants import log_odds, pair_score
 from jetsym.jets.evaluation.evaluate import evaluate, predict_logits
-from jetsym.jets.evaluation.metrics import accuracy, auc_pair, log_odds, macro_auc, pair_score, summary
+from jetsym.jets.evaluation.metrics import accuracy, summary
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.evaluation.scores import as_logits, look_like_probabilities
 from jetsym.jets.evaluation.stability import stability

@@ -15,8 +15,10 @@ from jetsym.jets import read
 from jetsym.jets.checkpoint import load
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation import stability as module
+from jetsym.jets.evaluation.auc import auc_with_influence
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.stability import actions_on_jets, stability
+from jetsym.jets.evaluation.working_points import background_share_with_influence
 from jetsym.jets.models import PointNet
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
@@ -142,9 +144,9 @@ def test_errors_are_those_of_repeated_samples():
     for _ in range(400):
         is_signal = np.arange(120) < 50
         score = rng.normal(size=120) + is_signal
-        area, psi = metrics.auc_with_influence(score, is_signal)
+        area, psi = auc_with_influence(score, is_signal)
         values["auc"].append((area, np.sqrt((psi**2).sum())))
-        share, psi = metrics.background_share_with_influence(score, is_signal, signal_efficiency=0.5)
+        share, psi = background_share_with_influence(score, is_signal, signal_efficiency=0.5)
         assert np.sqrt((psi**2).sum()) == pytest.approx(np.sqrt(share * (1 - share) / 70))
         assert psi.sum() == pytest.approx(0, abs=1e-12)
     found = np.array(values["auc"])
@@ -156,7 +158,7 @@ def test_area_is_that_of_scikit_learn_with_ties():
 
     rng = np.random.default_rng(1)
     score, is_signal = rng.integers(0, 6, size=200) / 5, rng.random(200) < 0.4
-    assert metrics.auc_with_influence(score, is_signal)[0] == pytest.approx(roc_auc_score(is_signal, score), abs=1e-12)
+    assert auc_with_influence(score, is_signal)[0] == pytest.approx(roc_auc_score(is_signal, score), abs=1e-12)
 
 
 def test_differences_are_paired(make_jets):

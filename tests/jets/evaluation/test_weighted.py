@@ -11,12 +11,16 @@ from scipy.stats import norm
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.assess import assess
+from jetsym.jets.evaluation.auc import auc_pair, auc_with_influence, macro_auc, macro_auc_with_influence
 from jetsym.jets.evaluation.calibration import measure_calibration
+from jetsym.jets.evaluation.discriminants import odds_against_rest
 from jetsym.jets.evaluation.evaluate import evaluate
 from jetsym.jets.evaluation.rejection import effective_counts, measure_rejection, passing_share_interval
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.evaluation.scored_files import evaluate_scores
+from jetsym.jets.evaluation.shares import share_with_influence
 from jetsym.jets.evaluation.stability import stability
+from jetsym.jets.evaluation.working_points import background_rejection, cuts_at
 from jetsym.jets.models import PointNet
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.jets.schema import CLASSES
@@ -50,9 +54,9 @@ def area_by_pairs(score, is_signal, weights) -> float:
 def test_areas_are_sums_over_pairs_of_jets(sample):
     logits, label, weights = sample
     truth = label.numpy()
-    odds = metrics.odds_against_rest(logits)
+    odds = odds_against_rest(logits)
     for positive in range(3):
-        found, _ = metrics.auc_with_influence(odds[:, positive], truth == positive, weights=weights)
+        found, _ = auc_with_influence(odds[:, positive], truth == positive, weights=weights)
         assert found == pytest.approx(area_by_pairs(odds[:, positive], truth == positive, weights), rel=1e-12)
     expected = {"ovo": [], "ovr": []}
     for one in range(3):
@@ -61,23 +65,23 @@ def test_areas_are_sums_over_pairs_of_jets(sample):
         both = (truth == one) | (truth == other)
         expected["ovo"].append(area_by_pairs(odds[both, one], (truth == one)[both], weights[both]))
     for kind, areas in expected.items():
-        found = metrics.macro_auc(logits, label, multi_class=kind, weights=weights)
+        found = macro_auc(logits, label, multi_class=kind, weights=weights)
         assert found == pytest.approx(np.mean(areas), rel=1e-12)
     pair = truth != 1
     score = (logits[:, 2] - logits[:, 0]).numpy()
-    found = metrics.auc_pair(logits, label, "top", "QCD", classes=NAMES, weights=torch.from_numpy(weights))
+    found = auc_pair(logits, label, "top", "QCD", classes=NAMES, weights=torch.from_numpy(weights))
     assert found == pytest.approx(area_by_pairs(score[pair], truth[pair] == 2, weights[pair]), rel=1e-12)
 
 
 def test_contributions_are_derivatives_by_the_weights(sample):
     """All these numbers are of degree 0 in the weights of each kind, so that ψ_i = w_i ∂A/∂w_i."""
     logits, label, weights = sample
-    odds, truth = metrics.odds_against_rest(logits)[:, 2], label.numpy() == 2
+    odds, truth = odds_against_rest(logits)[:, 2], label.numpy() == 2
     functions = {
-        "share": lambda w: metrics.share_with_influence((logits.argmax(-1) == label).numpy(), w),
-        "area": lambda w: metrics.auc_with_influence(odds, truth, weights=w),
-        "ovo": lambda w: metrics.macro_auc_with_influence(logits, label, weights=w),
-        "ovr": lambda w: metrics.macro_auc_with_influence(logits, label, weights=w, multi_class="ovr"),
+        "share": lambda w: share_with_influence((logits.argmax(-1) == label).numpy(), w),
+        "area": lambda w: auc_with_influence(odds, truth, weights=w),
+        "ovo": lambda w: macro_auc_with_influence(logits, label, weights=w),
+        "ovr": lambda w: macro_auc_with_influence(logits, label, weights=w, multi_class="ovr"),
     }
     for name, function in functions.items():
         _, influence = function(weights)
@@ -101,14 +105,14 @@ def rejection_by_loop(score, is_signal, weights, efficiency) -> float:
 @pytest.mark.parametrize("efficiency", [0.1, 0.3, 0.5, 0.9, 0.999])
 def test_rejections_are_those_of_a_loop_over_cuts(sample, efficiency):
     logits, label, weights = sample
-    score, is_signal = metrics.odds_against_rest(logits)[:, 2], label.numpy() == 2
+    score, is_signal = odds_against_rest(logits)[:, 2], label.numpy() == 2
     expected = rejection_by_loop(score, is_signal, weights, efficiency)
     options = {"signal_efficiency": efficiency, "weights": weights}
-    assert metrics.background_rejection(score, is_signal, **options) == pytest.approx(expected, rel=1e-12)
+    assert background_rejection(score, is_signal, **options) == pytest.approx(expected, rel=1e-12)
     found = measure_rejection(score, is_signal, **options)
     assert found.value == pytest.approx(expected, rel=1e-12)
     assert found.low <= found.share <= found.high
-    passing = score[~is_signal] >= metrics.cuts_at(score[is_signal], np.array([efficiency]), weights[is_signal])[0]
+    passing = score[~is_signal] >= cuts_at(score[is_signal], np.array([efficiency]), weights[is_signal])[0]
     own = weights[~is_signal][passing]
     assert found.passed == passing.sum()
     if len(own):
@@ -118,9 +122,9 @@ def test_rejections_are_those_of_a_loop_over_cuts(sample, efficiency):
 def test_the_tightest_cut_that_reaches_the_efficiency_is_taken():
     """1 − 1 + 1 + 1 over 2: half is reached at once, lost again, and reached for good."""
     score, weights = np.array([4.0, 3, 2, 1]), np.array([1.0, -1, 1, 1])
-    assert metrics.cuts_at(score, np.array([0.5, 0.6, 1.0]), weights).tolist() == [4, 1, 1]
+    assert cuts_at(score, np.array([0.5, 0.6, 1.0]), weights).tolist() == [4, 1, 1]
     tied = np.array([4.0, 4, 2, 1])  # of which the sum counts
-    assert metrics.cuts_at(tied, np.array([0.5]), weights).tolist() == [2]
+    assert cuts_at(tied, np.array([0.5]), weights).tolist() == [2]
 
 
 def repeated(logits, label, times):
@@ -218,12 +222,12 @@ def test_errors_and_intervals_are_those_of_the_bootstrap(kind):
     for _ in range(500):
         chosen = rng.integers(0, 3000, 3000)
         own = score[chosen], is_signal[chosen]
-        shares.append(1 / metrics.background_rejection(*own, signal_efficiency=0.5, weights=weights[chosen]))
-        areas.append(metrics.auc_with_influence(*own, weights=weights[chosen])[0])
-        accuracies.append(metrics.share_with_influence((own[0] > 0.75) == own[1], weights[chosen])[0])
-    _, influence = metrics.auc_with_influence(score, is_signal, weights=weights)
+        shares.append(1 / background_rejection(*own, signal_efficiency=0.5, weights=weights[chosen]))
+        areas.append(auc_with_influence(*own, weights=weights[chosen])[0])
+        accuracies.append(share_with_influence((own[0] > 0.75) == own[1], weights[chosen])[0])
+    _, influence = auc_with_influence(score, is_signal, weights=weights)
     assert np.sqrt(np.square(influence).sum()) == pytest.approx(np.std(areas), rel=0.12)
-    _, influence = metrics.share_with_influence((score > 0.75) == is_signal, weights)
+    _, influence = share_with_influence((score > 0.75) == is_signal, weights)
     assert np.sqrt(np.square(influence).sum()) == pytest.approx(np.std(accuracies), rel=0.12)
     found = measure_rejection(score, is_signal, signal_efficiency=0.5, weights=weights)
     expected = np.quantile(shares, [0.025, 0.975])

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError, lacks_explained
-from jetsym.files import from_json, sha256_of
+from jetsym.files import sha256_of
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.mapped import MappedArray
-from jetsym.reading import parse_json, read_text
+from jetsym.reading import from_json, parse_json, read_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,8 +1,9 @@
 """The functions that expressions may call: :data:`FUNCTIONS`, from a name to what computes it.
 
-Values are of jets, or of their particles one jet after the other (:class:`Quantity`). A function either works element
-by element, where each jet's number goes with all its particles, or it goes over the particles of each jet, as what
-numpy and awkward call ``axis=1``.
+Values are of jets, or of their particles one jet after the other
+(:class:`~jetsym.jets.io.mapping.quantities.Quantity`). A function either works element by element, where each jet's
+number goes with all its particles, or it goes over the particles of each jet, as what numpy and awkward call
+``axis=1``.
 """
 
 from __future__ import annotations
@@ -12,47 +13,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError
+from jetsym.jets.io.mapping.quantities import (
+    Quantity,
+    apply,
+    are_conditions,
+    counts_of,
+    numeric,
+    place,
+    refuse_overflow,
+    refuse_vectors,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "FUNCTIONS",
-    "Function",
-    "Quantity",
-    "apply",
-    "as_condition",
-    "filtered",
-    "numeric",
-    "over_stack",
-    "place",
-    "spread",
-]
-
-
-@dataclass(frozen=True, eq=False)
-class Quantity:
-    """Numbers of jets or of their particles.
-
-    Parameters
-    ----------
-    values
-        (B,) of the jets, (P,) of all their particles, or () a constant.
-    counts
-        (B,) how many particles each jet has; None for what is not of particles.
-    numbers
-        Whether they are numbers of particles within their jets, as ``argsort`` gives them.
-    vectors
-        Whether they are four-momenta, each with (E, px, py, pz) in a further axis.
-    """
-
-    values: NDArray[Any]
-    counts: NDArray[np.int64] | None = None
-    numbers: bool = False
-    vectors: bool = False
+__all__ = ["FUNCTIONS", "Function", "over_stack"]
 
 
 @dataclass(frozen=True)
@@ -86,147 +63,24 @@ class Function:
     of_all: bool = False
 
 
-def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
-    """Spread values to particles (P,): a jet's number goes to each of its ``counts`` particles, a constant to all."""
-    if quantity.counts is not None:
-        return quantity.values
-    if quantity.values.ndim == 0:
-        return np.broadcast_to(quantity.values, counts.sum())
-    return np.repeat(quantity.values, counts, axis=0) if quantity.vectors else np.repeat(quantity.values, counts)
-
-
-def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quantity:
-    """Apply a function to numbers, where each jet's goes with all its particles if others are of particles.
-
-    Raises
-    ------
-    ConfigError
-        If some are four-momenta; these are only added and subtracted.
-    DataError
-        If two lists of particles do not have the same lengths.
-    """
-    vectors = any(operand.vectors for operand in operands)
-    if vectors and not (function in (np.add, np.subtract) and all(operand.vectors for operand in operands)):
-        raise ConfigError(f"{what}: a four-momentum where a number is expected, such as its .pt or .mass")
-    lists = [operand.counts for operand in operands if operand.counts is not None]
-    if not lists:
-        found: Any = function(*(operand.values for operand in operands))
-        values: Any = found if isinstance(found, NDArrayOperatorsMixin) else np.asarray(found)
-        return Quantity(values, vectors=vectors)
-    for other in lists[1:]:
-        _refuse_other_counts(lists[0], other, what)
-    return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0], vectors=vectors)
-
-
-def numeric(quantity: Quantity) -> Quantity:
-    """Turn conditions into 0 and 1."""
-    if quantity.values.dtype != np.bool_:
-        return quantity
-    return replace(quantity, values=quantity.values.astype(np.int64))
-
-
-def as_condition(quantity: Quantity, what: str) -> Quantity:
-    """Turn flags, which are 0 and 1, into conditions.
-
-    Raises
-    ------
-    ConfigError
-        If there are other numbers.
-    """
-    _refuse_vectors(what, "a condition", quantity)
-    values = quantity.values
-    if values.dtype == np.bool_:
-        return quantity
-    if (odd := (values != 0) & (values != 1)).any():
-        raise ConfigError(
-            f"{what} is no condition (it is {values[odd].ravel()[0]} somewhere); expected comparisons, such as "
-            "(jet_pt > 500), joined by 'and', 'or', 'not', or flags that are 0 and 1"
-        )
-    return replace(quantity, values=values == 1)
-
-
-def place(quantity: Quantity, what: str, start: int | None, stop: int | None, *, alone: bool) -> Quantity:
-    """Return a part of each jet's particles, ``x[:, start:stop]``, or one ``alone``, NaN in jets that do not have it.
-
-    Raises
-    ------
-    ConfigError
-        If there are no particles, or one four-momentum of each jet is asked for.
-    """
-    counts = _counts(quantity, what)
-    if alone:
-        _refuse_vectors(what, "one particle, as by [:, 0] and first,", quantity)
-    begins = np.cumsum(counts) - counts
-    if alone:
-        assert start is not None
-        there = (start < counts) & (start >= -counts)
-        found = np.full(len(counts), np.nan)
-        found[there] = quantity.values[(begins + np.where(start < 0, counts, 0) + start)[there]]
-        return Quantity(found)
-    within = np.arange(len(quantity.values)) - np.repeat(begins, counts)
-    ends = np.repeat(counts, counts)
-    kept = np.ones(len(within), np.bool_)
-    if start is not None:
-        kept &= within >= (start if start >= 0 else ends + start)
-    if stop is not None:
-        kept &= within < (stop if stop >= 0 else ends + stop)
-    return filtered(quantity, Quantity(kept, counts), what)
-
-
-def filtered(quantity: Quantity, which: Quantity, what: str) -> Quantity:
-    """Return some of each jet's particles: those that fulfil a condition, or those of given numbers, in their order.
-
-    Raises
-    ------
-    ConfigError
-        If one of the two is not of particles, or the second is neither conditions nor numbers of particles.
-    DataError
-        If they are not of as many particles, or a jet does not have a particle of that number.
-    """
-    counts, chosen = _counts(quantity, what), _counts(which, what)
-    numbers = which.values
-    if numbers.dtype == np.bool_:
-        _refuse_other_counts(counts, chosen, what)
-        jets = np.repeat(np.arange(len(counts)), counts)[numbers]
-        return replace(quantity, values=quantity.values[numbers], counts=np.bincount(jets, minlength=len(counts)))
-    if not which.numbers:
-        raise ConfigError(f"{what}: [ ] of what is no condition; expected one, such as [pt > 1], or argsort's numbers")
-    sizes = np.repeat(counts, chosen)
-    if (numbers >= sizes).any():
-        raise DataError(f"{what}: [ ] of numbers of particles that are not there, as of other lists")
-    starts = np.repeat(np.cumsum(counts) - counts, chosen)
-    return replace(quantity, values=quantity.values[starts + numbers], counts=chosen)
-
-
-def _counts(quantity: Quantity, what: str) -> NDArray[np.int64]:
-    if quantity.counts is None:
-        raise ConfigError(f"{what}: particles of something that has one value per jet; expected one per particle")
-    return quantity.counts
-
-
-def _refuse_vectors(what: str, name: str, *operands: Quantity) -> None:
-    if any(operand.vectors for operand in operands):
-        raise ConfigError(f"{what}: {name} of four-momenta; expected numbers, such as their .px or .mass")
-
-
-def _refuse_other_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) -> None:
-    """Refuse lists of different lengths."""
-    if one is not other and not np.array_equal(one, other):
-        jet = int(np.flatnonzero(one != other)[0])
-        raise DataError(f"{what} has lists of {one[jet]} and of {other[jet]} particles in one jet; expected as many")
-
-
 def _elementwise(function: Callable[..., Any], arguments: int = 1) -> Function:
     def compute(what: str, *operands: Quantity) -> Quantity:
-        return apply(function, what, *map(numeric, operands))
+        return _applied(function, what, *operands)
 
     return Function(compute, arguments, arguments)
+
+
+def _applied(function: Callable[..., Any], what: str, *operands: Quantity) -> Quantity:
+    """Apply a function to numbers; conditions are 0 and 1, but where numpy makes conditions of them again."""
+    if function in _OF_CONDITIONS and are_conditions(operands):
+        return apply(_OF_CONDITIONS[function], what, *operands)
+    return apply(function, what, *map(numeric, operands))
 
 
 def _successive(what: str, function: Callable[..., Any], operands: Sequence[Quantity]) -> Quantity:
     first, *others = operands
     for other in others:
-        first = apply(function, what, first, other)
+        first = _applied(function, what, first, other)
     return first
 
 
@@ -236,7 +90,9 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
     def compute(what: str, quantity: Quantity) -> Quantity:
         if quantity.counts is None:
             raise ConfigError(f"{what}: {name} of something that has one value per jet; expected one per particle")
-        _refuse_vectors(what, name, quantity)
+        refuse_vectors(what, name, quantity)
+        if name in _EXTREMES and are_conditions([quantity]):  # a condition to awkward, and none of an empty list
+            raise ConfigError(f"{what}: {name} of conditions; write {'any' if name == 'max' else 'all'}")
         return Quantity(function(quantity.values, quantity.counts))
 
     return Function(compute, axis=axis, of_all=True)
@@ -276,7 +132,7 @@ def _extreme(function: Any, name: str) -> Function:
     over = _over(_OVER[name], name, "taken").compute
 
     def compute(what: str, *operands: Quantity) -> Quantity:
-        return over(what, *operands) if len(operands) == 1 else _successive(what, function, [*map(numeric, operands)])
+        return over(what, *operands) if len(operands) == 1 else _successive(what, function, operands)
 
     return Function(compute, most=None, axis="taken", of_all=True)
 
@@ -286,20 +142,20 @@ def _order(what: str, quantity: Quantity, ascending: bool) -> tuple[NDArray[np.i
 
     What is no number comes first, whatever the order, as awkward has it.
     """
-    counts = _counts(quantity, what)
+    counts = counts_of(quantity, what)
     values = numeric(quantity).values
     jets = np.repeat(np.arange(len(counts)), counts)
     return np.lexsort((values if ascending else -values, ~np.isnan(values), jets)), counts
 
 
 def _sort(what: str, quantity: Quantity, *, ascending: bool = True) -> Quantity:
-    _refuse_vectors(what, "sort", quantity)
+    refuse_vectors(what, "sort", quantity)
     order, counts = _order(what, quantity, ascending)
     return Quantity(quantity.values[order], counts)
 
 
 def _argsort(what: str, quantity: Quantity, *, ascending: bool = True) -> Quantity:
-    _refuse_vectors(what, "argsort", quantity)
+    refuse_vectors(what, "argsort", quantity)
     order, counts = _order(what, quantity, ascending)
     return Quantity(order - np.repeat(np.cumsum(counts) - counts, counts), counts, numbers=True)
 
@@ -321,8 +177,8 @@ def _singletons(what: str, quantity: Quantity) -> Quantity:
 
 def _concatenate(what: str, *operands: Quantity) -> Quantity:
     """Put each jet's lists one behind the other."""
-    _refuse_vectors(what, "concatenate", *operands)
-    counts = np.stack([_counts(operand, what) for operand in operands])
+    refuse_vectors(what, "concatenate", *operands)
+    counts = np.stack([counts_of(operand, what) for operand in operands])
     within = np.cumsum(counts, axis=0) - counts + np.cumsum(counts.sum(axis=0)) - counts.sum(axis=0)
     found = np.empty(counts.sum(), np.result_type(*(operand.values for operand in operands)))
     for operand, own, starts in zip(operands, counts, within, strict=True):
@@ -335,7 +191,7 @@ def _local_index(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.
 
 
 def _numbered(what: str, quantity: Quantity) -> Quantity:
-    counts = _counts(quantity, what)
+    counts = counts_of(quantity, what)
     return Quantity(_local_index(quantity.values, counts), counts)
 
 
@@ -347,7 +203,7 @@ def _filled(function: Callable[..., Any]) -> Function:
     """Make ``ones_like`` or ``zeros_like``."""
 
     def compute(what: str, quantity: Quantity, *, dtype: str | None = None) -> Quantity:
-        return _same(what, apply(function, what, numeric(quantity)), dtype=dtype)
+        return _same(what, apply(function, what, quantity), dtype=dtype)
 
     return Function(compute, options=frozenset({"dtype"}))
 
@@ -360,9 +216,10 @@ def over_stack(name: str) -> Function | None:
     def compute(what: str, *operands: Quantity) -> Quantity:
         if any(operand.counts is not None for operand in operands):
             raise ConfigError(f"{what}: np.stack of something with several values per jet; expected numbers of jets")
-        _refuse_vectors(what, "np.stack", *operands)
-        columns = np.broadcast_arrays(*(operand.values for operand in operands))
-        return Quantity(np.asarray(getattr(np, name)(np.stack(columns, axis=-1), axis=-1)))
+        refuse_vectors(what, "np.stack", *operands)
+        columns = np.stack(np.broadcast_arrays(*(operand.values for operand in operands)), axis=-1)
+        refuse_overflow(getattr(np, name), what, [columns], axis=-1)
+        return Quantity(np.asarray(getattr(np, name)(columns, axis=-1)))
 
     return Function(compute, most=None, lists=True)
 
@@ -393,6 +250,13 @@ _OVER: dict[str, Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]] = {
     "min": _extremes_of_particles(np.minimum, np.inf),
 }
 _EXTREMES = {"max": np.maximum, "min": np.minimum}
+#: What numpy's functions of which conditions are made of conditions are then.
+_OF_CONDITIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.maximum: np.logical_or,
+    np.minimum: np.logical_and,
+    np.absolute: lambda values: values,
+    np.nan_to_num: lambda values: values,
+}
 _SORTS = {"sort": _sort, "argsort": _argsort}
 
 #: What works element by element, under numpy's names: of one number, and of two.

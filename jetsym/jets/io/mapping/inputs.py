@@ -9,7 +9,7 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
-from jetsym.jets.io.mapping.functions import Quantity
+from jetsym.jets.io.mapping.quantities import Quantity
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.ragged import offsets_of
 

@@ -15,10 +15,10 @@ from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.momenta import cartesian
 from jetsym.jets.io.mapping.padding import find_empty_ends, refuse_padding
+from jetsym.jets.io.mapping.quantities import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping

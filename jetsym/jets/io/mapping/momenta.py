@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import ConfigError
-from jetsym.jets.io.mapping.functions import Function, Quantity, apply, numeric
+from jetsym.jets.io.mapping.functions import Function
+from jetsym.jets.io.mapping.quantities import Quantity, apply, numeric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import reprlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,13 @@ from jetsym.errors import ConfigError, closest
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
+from jetsym.jets.io.mapping.sections import branch_of, expect_known, expression_of, is_number, listed_names, shown
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, TreeMapping, Unmeasured
+from jetsym.jets.io.mapping.weaver_weights import reweighting_of
 from jetsym.jets.schema import SCALARS
 from jetsym.reading import parse_yaml, read_text
 
-__all__ = ["VECTORS", "is_number", "is_weaver", "measured_by_weaver", "shown", "weaver_mapping"]
+__all__ = ["VECTORS", "is_weaver", "measured_by_weaver", "weaver_mapping"]
 
 #: The input of the momenta, where none is named.
 VECTORS = "pf_vectors"
@@ -106,7 +107,7 @@ class _Options:
 
     def __init__(self, path: Path, found: dict[str, Any], vectors: str | None) -> None:
         self.path = path
-        _expect_known(f"{path}", found, _KEYS)
+        expect_known(f"{path}", found, _KEYS)
         self.found = {key: value for key, value in found.items() if value is not None}
         if self.found.get("bucketing"):
             raise ConfigError(
@@ -172,7 +173,7 @@ class _Options:
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             raise ConfigError(f"{self.path}: {key} is {shown(found)}; expected keys that are words, with their values")
         if known is not None:
-            _expect_known(f"{self.path}: {key}", found, known)
+            expect_known(f"{self.path}: {key}", found, known)
         return found
 
     def word(self, key: str) -> str | None:
@@ -182,22 +183,18 @@ class _Options:
         return found
 
     def names(self, key: str, found: Any) -> list[str]:
-        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-            raise ConfigError(f"{self.path}: {key} is {shown(found)}; expected a list of names")
-        return found
+        return listed_names(found, f"{self.path}: {key}")
 
     def selection(self, key: str) -> Expression | None:
         found = self.found.get(key)
         return self.expression(found, key) if found else None
 
     def expression(self, text: Any, where: str) -> Expression:
-        if not isinstance(text, str) and not is_number(text):
-            raise ConfigError(f"{self.path}: {where} is {shown(text)}; expected an expression or the name of a branch")
-        return Expression.parse(str(text), where=f"{self.path}: {where}")
+        return expression_of(text, f"{self.path}: {where}")
 
     def of(self, name: str, where: str) -> Expression:
         """Return what a name means, a branch or a new variable."""
-        return Expression.parse(f"`{name}`", where=f"{self.path}: {where}")
+        return branch_of(name, f"{self.path}: {where}")
 
     def fraction(self, preprocess: dict[str, Any]) -> float:
         """Return the part of the entries of each file that standardisation is measured on; all, where it is null."""
@@ -211,7 +208,7 @@ class _Options:
         said = self.section("inputs")[key]
         if not isinstance(said, dict) or not isinstance(said.get("vars"), list) or not said["vars"]:
             raise ConfigError(f"{where} is {shown(said)}; expected length, vars and perhaps pad_mode")
-        _expect_known(where, said, ("length", "pad_mode", "vars"))
+        expect_known(where, said, ("length", "pad_mode", "vars"))
         if "length" not in said:
             raise ConfigError(f"{where} has no key 'length'; expected a number of places, or null for numbers of jets")
         automatic = str(preprocess.get("method", "manual")).lower().startswith("auto")
@@ -313,50 +310,7 @@ class _Options:
             names = self.names("weights.weight_branches", said.get("weight_branches"))
             columns[WEIGHT] = self.expression("*".join(f"({name})" for name in names), "weights.weight_branches")
             return None
-        return self._reweighting(said)
-
-    def _reweighting(self, said: dict[str, Any]) -> WeaverWeights:
-        where = f"{self.path}: weights"
-        bins = said.get("reweight_vars")
-        edges = [
-            np.array(each if isinstance(each, list) and all(map(is_number, each)) else [], np.float64)
-            for each in (bins.values() if isinstance(bins, dict) else ())
-        ]
-        if (
-            not isinstance(bins, dict)
-            or len(edges) != 2
-            or not all(len(each) > 1 and (np.diff(each) > 0).all() for each in edges)
-        ):
-            raise ConfigError(f"{where}.reweight_vars is {shown(bins)}; expected two variables with growing edges")
-        classes = self.names("weights.reweight_classes", said.get("reweight_classes"))
-        if (method := said.get("reweight_method")) not in ("flat", "ref"):
-            raise ConfigError(f"{where}.reweight_method is {shown(method)}; expected flat or ref")
-        shares = said.get("class_weights") or [1] * len(classes)
-        if not isinstance(shares, list) or len(shares) != len(classes) or not all(is_number(n) for n in shares):
-            raise ConfigError(f"{where}.class_weights is {shown(shares)}; expected a number for each class")
-        threshold = said.get("reweight_threshold", 10)
-        if not is_number(threshold) or not 0 <= threshold <= 100:
-            raise ConfigError(f"{where}.reweight_threshold is {shown(threshold)}; expected a percentage")
-        base = said.get("reweight_basewgt")
-        hists = said.get("reweight_hists")
-        table = None
-        if hists is not None:
-            shape = tuple(len(each) - 1 for each in edges)
-            found = [np.array(hists.get(name, []), np.float32) for name in classes] if isinstance(hists, dict) else []
-            if not found or any(each.shape != shape for each in found):
-                raise ConfigError(f"{where}.reweight_hists has no table of {shape[0]} × {shape[1]} for each class")
-            table = np.stack(found)
-        return WeaverWeights(
-            axes=tuple(self.of(name, "weights.reweight_vars") for name in bins),
-            edges=tuple(edges),
-            classes=tuple(self.of(name, "weights.reweight_classes") for name in classes),
-            by_reference=method == "ref",
-            shares=tuple(map(float, shares)),
-            threshold=float(threshold),
-            inside_only=bool(said.get("reweight_discard_under_overflow", True)),
-            base=self.expression(base, "weights.reweight_basewgt") if base else None,
-            table=table,
-        )
+        return reweighting_of(said, f"{self.path}: weights")
 
     def _momenta(self, inputs: dict[str, MappedInput]) -> tuple[Momentum | None, Momentum]:
         if self.vectors is not None and self.vectors not in inputs:
@@ -421,19 +375,3 @@ def _refuse_circles(path: Path, variables: dict[str, Expression]) -> None:
 
     for name in variables:
         visit(name, ())
-
-
-def _expect_known(where: str, found: dict[Any, Any], known: tuple[str, ...]) -> None:
-    for key in found:
-        if key not in known:
-            raise ConfigError(f"{where} has the key {key!r}, which is unknown; {closest(str(key), known)}")
-
-
-def is_number(found: Any) -> bool:
-    """Tell whether a value of YAML is a number."""
-    return isinstance(found, int | float) and not isinstance(found, bool)
-
-
-def shown(found: Any) -> str:
-    """Return a value of YAML for a message, short, whatever aliases of aliases stand in the file."""
-    return reprlib.repr(found)

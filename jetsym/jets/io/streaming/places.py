@@ -6,7 +6,14 @@ then two processes 12 each of what these had left. The processes of a stage divi
 
 from __future__ import annotations
 
-__all__ = ["Pieces", "Stages", "left_after", "part", "share", "stages_until", "total"]
+from typing import Any
+
+from jetsym.errors import ConfigError
+
+__all__ = ["VERSION", "Pieces", "Stages", "left_after", "left_of", "part", "share", "stages_until", "total", "upgraded"]
+
+#: Of the states of streams.
+VERSION = 2
 
 #: From which jet of the sequence to which, one after the other.
 Pieces = list[tuple[int, int]]
@@ -56,6 +63,20 @@ def left_after(stages: Stages, n_jets: int) -> Pieces:
     return left
 
 
+def left_of(passed: Stages, n_jets: int, rank: int, ranks: int, *, whole: int | None) -> Pieces:
+    """Find what a rank of the last stage still has to show of an epoch; with ``whole``, in batches of so many jets.
+
+    Examples
+    --------
+    >>> left_of([[2, 4]], 20, 1, 2, whole=None), left_of([[2, 4]], 20, 1, 2, whole=4)
+    ([(14, 20)], [(14, 18)])
+    """
+    left, done = left_after(passed[:-1], n_jets), passed[-1][1]
+    n_left = total(left)
+    own = part(left, *share(n_left, rank, ranks), skipped=done)
+    return own if whole is None else part(own, 0, (n_left // ranks - done) // whole * whole)
+
+
 def stages_until(stages: Stages, jets: int) -> tuple[Stages, int]:
     """Cut stages where so many jets have been shown, by all processes together; and count the jets that are missing.
 
@@ -72,3 +93,23 @@ def stages_until(stages: Stages, jets: int) -> tuple[Stages, int]:
         if own < each:
             break
     return found, jets
+
+
+def upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """Read a stream's state, of version 1 too: it counted batches, and its buffers were whole blocks, mixed otherwise.
+
+    Raises
+    ------
+    ConfigError
+        It is of version 1, and of the middle of an epoch.
+    """
+    if state.get("version") != 1:
+        return state
+    state = {**state, "version": VERSION}
+    ranks, size, batch = (state.pop(name, 0) for name in ("world_size", "batch_size", "batch"))
+    if batch and state.get("shuffle") and state.get("buffer") is not None:
+        raise ConfigError(
+            f"the saved stream stood in the middle of epoch {state.get('epoch')}, in an order that is no longer "
+            "made; begin with an epoch: set_epoch(…)"
+        )
+    return {**state, "passed": [[ranks, batch * size]] if batch else []}

@@ -6,40 +6,35 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from jetsym.arguments import anything, at_least, checked
-from jetsym.errors import ConfigError, closest, expect_one_of
+from jetsym.arguments import at_least, checked
+from jetsym.errors import ConfigError, closest
 from jetsym.jets.io.block import BadJets, ColumnSet
 from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.parse import load_mapping
-from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
-from jetsym.jets.io.packed import PackedJets, RaggedBatch
-from jetsym.jets.io.paths import Paths, jet_files, local_files
-from jetsym.jets.io.read import MappingFile, check_number
-from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.paths import Paths
+from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.ahead import ahead
-from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
+from jetsym.jets.io.streaming.blocks import Skipped, count_names, mixed
 from jetsym.jets.io.streaming.delivery import Delivery
 from jetsym.jets.io.streaming.mixing import Mixture
-from jetsym.jets.io.streaming.places import Pieces, Stages, left_after, part, share, stages_until, total
+from jetsym.jets.io.streaming.opening import open_source
+from jetsym.jets.io.streaming.places import VERSION, Stages, left_of, share, stages_until, total, upgraded
 from jetsym.jets.io.streaming.scratch import Scratch
-from jetsym.jets.io.streaming.windows import Reader, Window
+from jetsym.jets.io.streaming.windows import Reader, Window, batches
 from jetsym.jets.ragged_features import FeatureSet
-from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import as_weights
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from jetsym.jets.io.streaming.cache import CacheFiles
 
 __all__ = ["JetStream"]
 
@@ -48,8 +43,6 @@ BUFFER = 200_000
 
 #: A cluster of more jets is read in parts where jets are shuffled, and decompressed as a whole for each.
 _LARGEST = 131_072
-
-_VERSION = 2
 
 
 class JetStream:
@@ -140,13 +133,13 @@ class JetStream:
     """
 
     @checked(
-        batch_size=anything,
-        seed=anything,
+        batch_size=at_least(1),
+        seed=at_least(0),
         rank=at_least(0),
         world_size=at_least(1),
         epoch=at_least(0),
         buffer=at_least(1),
-        threads=anything,
+        threads=at_least(1),
         slots=at_least(1),
     )
     def __init__(
@@ -174,22 +167,14 @@ class JetStream:
         slots: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
-            check_number(name, value, "jets" if name == "batch_size" else name)
-        check_number("buffer", buffer, "jets", none="None for the default")
-        for name, value in (("seed", seed), ("epoch", epoch), ("rank", rank)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(f"{name}={value!r}; expected a number of at least 0")
         if rank >= world_size:
             raise ConfigError(f"rank={rank}; expected less than world_size={world_size}")
-        expect_one_of("columns", columns, ("all", "full", "kin"))
-        expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
         self._delivery = Delivery(features, slots, None if device is None else torch.device(device))
         known = load_mapping(mapping)
         options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
         largest = _LARGEST if shuffle else None
         further: dict[str, Any] = {"numbered": numbered, "scratch": scratch, "fold": fold}
-        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest, **further)
+        self._source = open_source(paths, cache, known, options, alone=world_size == 1, largest=largest, **further)
         self._delivery.expect(columns, self._source.scalars, self._source.files[0])
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
@@ -306,7 +291,9 @@ class JetStream:
         if not self._passed or self._passed[-1][0] != self._world_size:
             self._passed.append([self._world_size, 0])
         stage = self._passed[-1]
-        before, found = stage[1], self._batches(self._left())
+        pieces = self._left()
+        windows = (window for piece in pieces for window in self._windows(*piece))
+        before, found = stage[1], batches(windows, self._batch_size, total(pieces))
         delivered = ((given, None if batch is None else self._delivery(batch)) for given, batch in found)
         for given, batch in ahead(delivered) if self._delivery.works else delivered:
             stage[1] = before + given
@@ -314,21 +301,6 @@ class JetStream:
                 yield batch
             del batch
         self._epoch, self._passed = self._epoch + 1, []
-
-    def _batches(self, pieces: Pieces) -> Iterator[tuple[int, RaggedBatch | None]]:
-        """Yield the batches of parts of an epoch, None where all jets of one are left out, and the jets until each."""
-        given, stop = 0, total(pieces)
-        parts: list[PackedJets] = []
-        for window in (window for piece in pieces for window in self._windows(*piece)):
-            place = 0
-            while place < len(window):
-                until = min(place + self._batch_size - given % self._batch_size, len(window))
-                parts.append(window.take(place, until))
-                given, place = given + until - place, until
-                if given % self._batch_size == 0 or given == stop:
-                    there, parts = [part for part in parts if len(part)], []
-                    yield given, PackedJets.concatenate(there).batch() if there else None
-            del window  # the next but one is read as soon as the next is asked for
 
     def set_epoch(self, epoch: int, *, jets: int = 0) -> None:
         """Go to a place in an epoch: ``jets`` of it have been shown, by all processes together.
@@ -368,8 +340,7 @@ class JetStream:
         ConfigError
             If that stream had other files, or other options on which the order depends.
         """
-        if state.get("version") == 1:
-            state = self._upgraded(state)
+        state = upgraded(state)
         for name, own in self._settings().items():
             if state.get(name) != own:
                 raise ConfigError(
@@ -380,34 +351,19 @@ class JetStream:
             raise ConfigError(f"{sorted(unknown)[0]!r} is not part of a stream's state; {closest('passed', state)}")
         self._epoch, self._passed = int(state["epoch"]), [[int(n) for n in stage] for stage in state["passed"]]
 
-    def _upgraded(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Read a state of version 1: it counted batches, and its buffers were of whole blocks, mixed otherwise."""
-        state = {**state, "version": _VERSION}
-        ranks, size, batch = (state.pop(name, 0) for name in ("world_size", "batch_size", "batch"))
-        if batch and state.get("shuffle") and state.get("buffer") is not None:
-            raise ConfigError(
-                f"the saved stream stood in the middle of epoch {state.get('epoch')}, in an order that is no longer "
-                "made; begin with an epoch: set_epoch(…)"
-            )
-        return {**state, "passed": [[ranks, batch * size]] if batch else []}
-
     def _settings(self) -> dict[str, Any]:
         return {
-            "version": _VERSION,
+            "version": VERSION,
             "seed": self._seed,
             "shuffle": self._shuffle,
             "buffer": None if self._whole is not None else self._buffer,
             "jets": self._source.fingerprint(),
         }
 
-    def _left(self) -> Pieces:
+    def _left(self) -> list[tuple[int, int]]:
         """Find which parts of the epoch's sequence of jets this rank is still to show."""
-        left = left_after(self._passed[:-1], self.n_jets)
-        n_left, done = total(left), self._passed[-1][1]
-        own = part(left, *share(n_left, self._rank, self._world_size), skipped=done)
-        if not self._shuffle:
-            return own
-        return part(own, 0, (n_left // self._world_size - done) // self._batch_size * self._batch_size)
+        whole = self._batch_size if self._shuffle else None
+        return left_of(self._passed, self.n_jets, self._rank, self._world_size, whole=whole)
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._epoch, *place))
@@ -435,41 +391,3 @@ class JetStream:
         order = mixed(self._source.blocks, self._source.groups, rng)
         plan = self._mixture.plan(order, rng)
         return reader.mixed(start, stop, plan=plan, mixture=self._mixture, rng=self._rng)
-
-
-def _open(
-    paths: Paths,
-    cache: str | os.PathLike[str] | None,
-    mapping: TreeMapping | None,
-    options: dict[str, Any],
-    *,
-    alone: bool,
-    largest: int | None,
-    **further: Any,
-) -> JetFiles | CacheFiles:
-    """Open the source that paths and cache mean."""
-    from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
-
-    wanted = {name: options[name] for name in ("columns", "also")} | further
-    if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
-        return CacheFiles(Path(paths).expanduser(), mapping=mapping, **wanted)
-    if cache is None:
-        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest, **further)
-    files, folder = local_files(paths), Path(cache).expanduser()
-    if not is_cache(folder):
-        if not alone:
-            raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")
-        from jetsym.jets.io.streaming.convert import convert
-
-        fold = further["fold"]
-        also = options["also"] if fold is None else (*options["also"], fold.column)
-        convert(files, folder, **options | {"also": also}, mapping=mapping)
-    found = CacheFiles(folder, sources=files, mapping=mapping, skip_bad=options["skip_bad"], **wanted)
-    for name in set(options["also"]).difference(found.names):
-        computed = name == WEIGHT and mapping is not None and mapping.reweighting is not None
-        if computed or name in index_file(files[0], mapping).layout.columns:
-            raise ConfigError(
-                f"{folder} is a cache without the column {name!r}, which {files[0]} has; choose another folder, or "
-                "make it again: jetsym convert … --overwrite"
-            )
-    return found

@@ -14,7 +14,7 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import BadJetsError
-from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.packed import PackedJets, RaggedBatch
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.mixing import Mixture, Plan
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jetsym.jets.io.streaming.cache import CacheFiles
 
-__all__ = ["Reader", "Window"]
+__all__ = ["Reader", "Window", "batches"]
 
 #: A part of a window: its jets, and how many others have been left out.
 Part = tuple[PackedJets | None, int]
@@ -219,3 +219,22 @@ def _joined(parts: list[Part]) -> tuple[PackedJets, NDArray[np.int64]]:
     there = [jets for jets, _ in parts if jets is not None and len(jets)]
     parts.clear()
     return PackedJets.concatenate(there) if there else PackedJets.none(), np.concatenate(places)
+
+
+def batches(windows: Iterator[Window], size: int, stop: int) -> Iterator[tuple[int, RaggedBatch | None]]:
+    """Yield the batches of ``size`` jets that windows hold, ``stop`` jets in all, each with the jets until its end.
+
+    None stands for a batch all jets of which are left out.
+    """
+    given = 0
+    parts: list[PackedJets] = []
+    for window in windows:
+        place = 0
+        while place < len(window):
+            until = min(place + size - given % size, len(window))
+            parts.append(window.take(place, until))
+            given, place = given + until - place, until
+            if given % size == 0 or given == stop:
+                there, parts = [part for part in parts if len(part)], []
+                yield given, PackedJets.concatenate(there).batch() if there else None
+        del window  # the next but one is read as soon as the next is asked for

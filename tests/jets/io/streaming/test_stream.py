@@ -252,13 +252,13 @@ def test_a_state_of_something_else_is_refused(files, cache):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0; expected a number of jets of at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; expected an integer ≥ 1"),
         ({"rank": 2, "world_size": 2}, "rank=2; expected less than world_size=2"),
-        ({"seed": -1}, "seed=-1; expected a number of at least 0"),
+        ({"seed": -1}, "seed is -1; expected an integer ≥ 0"),
         ({"columns": "none"}, "columns is 'none'; expected one of 'all', 'full', 'kin'"),
         ({"bad_jets": "keep"}, "bad_jets is 'keep'"),
         ({"batch_size": 100, "world_size": 2}, "196 jets are too few for one batch of 100 on each of 2 ranks"),
-        ({"threads": 0}, "threads=0"),
+        ({"threads": 0}, "threads is 0"),
     ],
 )
 def test_options_without_a_meaning(files, options, message):
