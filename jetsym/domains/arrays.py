@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain
-from jetsym.domains.masks import Mask, find_mask
+from jetsym.domains.masks import Mask, added, find_mask
 from jetsym.domains.members import (
     Key,
     arrays_of,
@@ -44,10 +44,13 @@ from jetsym.spectrum.lorentz import (
     boosted_outputs,
     has_rest_frame,
 )
-from jetsym.spectrum.responses import to_numpy
+from jetsym.spectrum.responses import EPS, to_numpy
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
+
+#: Roundings by which a group may seem to change what stays.
+STAYS = 16.0
 
 AT_REST = (
     "The group acts where the momenta of each sample have no sum; those with a negative energy are taken as incoming "
@@ -153,7 +156,8 @@ class Arrays(Naming, Domain):
             action = self._boosts(SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis)
         elif symmetry.is_at_rest:
             moving = self.moving(inputs)
-            if not any(is_of_marks(array) for key, array in arrays_of(inputs).items() if key not in moving):
+            others = (array for key, array in arrays_of(inputs).items() if key not in moving)
+            if not any(is_of_marks(array) or added(array) is not None for array in others):
                 self._total(inputs)  # refuses what has no such frame; with a mask, once it is known
             action = Action(self._turn_at_rest, False, AT_REST, self._outputs_at_rest)
         else:
@@ -162,6 +166,7 @@ class Arrays(Naming, Domain):
         tried = Action(self.move, True, self.lab_note) if symmetry.is_at_rest else action
         self.refuse_doubtful(inputs)
         self._refuse_stale(inputs, symmetry, tried)
+        self._refuse_unmoved(inputs, symmetry, action)
         return inputs, action
 
     # --- boosts, and the frame in which the momenta of a sample have no sum ---
@@ -239,6 +244,24 @@ class Arrays(Naming, Domain):
             )
         return np.asarray(total)
 
+    def _refuse_unmoved(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
+        """Refuse inputs none of which a group changes in the lab, as zeros, or points on its axis: any model agrees."""
+        moving = self.moving(inputs)
+        if symmetry.is_at_rest or not moving:  # a single particle at rest stays, and may be one part of a measurement
+            return
+        for part in self.batches(inputs):
+            some = self.select(inputs, part)
+            before, after = arrays_of(some), arrays_of(action.move(some, _few_elements(symmetry)))
+            for key in moving:
+                ours, theirs = (np.asarray(to_numpy(items[key]), dtype=np.float64) for items in (before, after))
+                apart = np.abs(theirs - np.concatenate([ours] * (len(theirs) // len(ours))))
+                if not apart.max(initial=0.0) <= STAYS * EPS["float64"] * np.abs(ours).max(initial=0.0):
+                    return
+        raise ProbeError(
+            f"no input changes under {symmetry.words}, as all are zero or along its axis: every model gives the same "
+            "then; give inputs that move"
+        )
+
     def _refuse_stale(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
         """Refuse what stays but comes from what moves."""
         moving, items = self.moving(inputs), arrays_of(inputs)
@@ -250,8 +273,7 @@ class Arrays(Naming, Domain):
         if not kept or not known:
             return
         some = self.select(inputs, slice(0, SAMPLES))
-        rng = np.random.default_rng(0)
-        elements = group_of(symmetry).sample(2, rng) if symmetry.is_compact else np.array([0.5, -0.7])
+        elements = _few_elements(symmetry)
         before, after = (
             {self.name(key): by_point(move.components(arrays_of(these)[key])) for key, move in known.items()}
             for these in (some, action.move(some, elements))
@@ -377,3 +399,10 @@ def _of_samples(rapidity: Any) -> NDArray[np.float64]:
 def _spread(values: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:
     """Return (n, samples, *own axes) with axes for the points of momenta (samples, …, 4) between them."""
     return values.reshape(*values.shape[:2], *[1] * (ndim - 2), *values.shape[2:])
+
+
+def _few_elements(symmetry: Symmetry) -> NDArray[np.float64]:
+    """Return two elements of a group, or two rapidities."""
+    if not symmetry.is_compact:
+        return np.array([0.5, -0.7])
+    return group_of(symmetry).sample(2, np.random.default_rng(0))

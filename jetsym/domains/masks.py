@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from jetsym.domains.members import is_of_marks
 from jetsym.spectrum.responses import to_numpy
 
-__all__ = ["Mask", "find_mask"]
+__all__ = ["Mask", "added", "find_mask"]
 
 #: What a point that is marked as padding may change, relative to what it changes otherwise; and in roundings.
 UNSEEN, ROUNDINGS = 1e-3, 30.0
+#: What stands for padding where marks are 0 and 1, and the largest number that hides a point by being added to scores.
+BITS, HIDING = (0, 1), -1e3
 #: Words of a name such as key_padding_mask or attentionMask, and those of padding.
 WORD, PADDING = re.compile(r"[A-Z]?[a-z]+|[A-Z]+"), {"pad", "padding"}
 
@@ -33,11 +35,11 @@ class Mask:
     key
         The position or keyword of the input.
     padding
-        What it holds for a point that is none, 0 or 1.
+        What it holds for a point that is none: 0, 1, or a large negative number that is added to scores of attention.
     """
 
     key: int | str
-    padding: int
+    padding: float
 
     def real(self, array: Any) -> Any:
         """Return (samples, points) bool, True for real points."""
@@ -46,6 +48,8 @@ class Mask:
         return xp.astype(flat, xp.bool) if self.padding == 0 else ~xp.astype(flat, xp.bool)
 
     def __str__(self) -> str:
+        if self.padding < 0:
+            return "0 for real points"
         return f"{'True' if self.padding == 0 else 'False'} for real points"
 
 
@@ -83,18 +87,18 @@ def find_mask(
     """
     by_name = None
     for key, name in marks.items():
-        if not _may_mark(take(inputs, key), slots):
+        array = take(inputs, key)
+        if (marking := _marking(array, slots)) is None:
             continue
         words = {word.lower() for word in WORD.findall(name)}
-        named = 1 if words & PADDING else 0 if "mask" in words else None
-        for padding in (0, 1):
-            array = take(inputs, key)
+        named = marking[-1] if words & PADDING else marking[0] if "mask" in words else None
+        for padding in marking:
             real = to_numpy(Mask(key, padding).real(array))
             place = int(real.sum(axis=1).argmax())
             slot = int(np.flatnonzero(real[place])[-1]) if real[place].any() else slots - 1
             alone = one(inputs, place)
             if real[place].sum() < 2:
-                alone = put(alone, key, _marked(take(alone, key), slice(None), 1 - padding))
+                alone = put(alone, key, _marked(take(alone, key), slice(None), int(padding == 0)))
             marked = put(alone, key, _marked(take(alone, key), slot, padding))
             hides = _hides(alone, marked, partial(disturbed, slot=slot), outputs)
             if hides:
@@ -104,14 +108,31 @@ def find_mask(
     return by_name
 
 
-def _may_mark(array: Any, slots: int) -> bool:
-    """Return whether an array holds a 0 or 1 for every point of a sample."""
-    if sorted(array.shape[1:]) not in ([slots], sorted([1, slots])):
-        return False
-    return is_of_marks(array)
+def _marking(array: Any, slots: int) -> tuple[float, ...] | None:
+    """Return what may stand for padding in an array with a mark for every point of a sample; None if it has none."""
+    if sorted([1, 1, *array.shape[1:]])[-3:] != sorted([1, 1, slots]) or array.ndim > 4:
+        return None
+    if is_of_marks(array):
+        return BITS
+    low = added(array)
+    return None if low is None else (low,)
 
 
-def _marked(array: Any, slot: int | slice, mark: int) -> Any:
+def added(array: Any) -> float | None:
+    """Return the number that hides points where it is added to scores of attention; None if there is none such.
+
+    Examples
+    --------
+    >>> added(np.array([[0.0, -np.inf]])), added(np.array([[0.0, -1e9]])), added(np.array([[0.0, -2.0]]))
+    (-inf, -1000000000.0, None)
+    """
+    values = np.unique(to_numpy(array))
+    if len(values) != 2 or values[1] != 0 or not values[0] <= HIDING:
+        return None
+    return float(values[0])
+
+
+def _marked(array: Any, slot: int | slice, mark: float) -> Any:
     """Return an array (1, …) with another mark in a slot."""
     xp = array_namespace(array)
     here = np.zeros(int(np.prod(array.shape)), dtype=bool)

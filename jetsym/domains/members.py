@@ -52,7 +52,7 @@ def placed(array: Any, device: Any, dtype: Any) -> Any:
     return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
 
 
-def rearranged(array: Any, places: Any, axis: int, fill: int) -> Any:
+def rearranged(array: Any, places: Any, axis: int, fill: float) -> Any:
     """Return an array (samples, …) with other points along an axis; empty slots, of negative places, are filled."""
     xp = array_namespace(array)
     first = array if axis == 1 else xp.moveaxis(array, axis, 1)

@@ -114,6 +114,10 @@ def assert_equivariant(
         is_number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
         if bound is not None and not (is_number and 0 <= bound < math.inf):
             raise ProbeError(f"at_most is {bound!r}; expected a relative A, a number ≥ 0")
+    if group == PERMUTATIONS and (unused := sorted({*options} - {*OF_SESSIONS, "progress"})):
+        raise ProbeError(
+            f"{unused[0]} is {options[unused[0]]!r}, which permutations do not take; leave it out, or name a group"
+        )
     options = {"progress": False, **options}
 
     def measured(layers: str | Sequence[str], limit: int) -> dict[str, Report]:

@@ -200,10 +200,10 @@ def _where(item: Equivariance) -> str:
     name = item.largest_irrep
     if name is None or not abs(item.relative) > 0:
         return ""
-    square = item.relative**2
-    if item.error_tail > item.error_spectrum[name]:
-        return f"; {100 * item.error_tail / square:.2g} % of A² lies beyond the irreps measured: raise l_max"
-    share = item.error_spectrum[name] / square
-    if share > 1 + SHARE_APART:  # of jumps, of which the rule and the elements held out see different ones
+    square = item.relative * abs(item.relative)
+    share, beyond = item.error_spectrum[name] / square, item.error_tail / square
+    if max(share, beyond) > 1 + SHARE_APART or square < 0:  # of jumps: the rule and what is held out see others
         return ""
+    if beyond > share:
+        return f"; {100 * beyond:.3g} % of A² lies beyond the irreps measured: raise l_max"
     return f"; {100 * share:.3g} % of A² is in {name}"

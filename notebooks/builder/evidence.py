@@ -24,6 +24,8 @@ from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
 from jetsym.benchmarks.memory import Memory
+from jetsym.benchmarks.scaling import HEADS as LAWS
+from jetsym.benchmarks.scaling import Scaling
 from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -187,6 +189,19 @@ def memory() -> list[str]:
 MEMORY_COLUMNS = ("task", "jets", "MiB at most", "MiB by which it grows", "bytes for each further jet")
 
 
+def scaling() -> list[str]:
+    """Return the exponents of time and memory, beside those of the work itself."""
+    return table(LAWS, Scaling.from_dict(results("scaling")["report"]).rows())
+
+
+def hours() -> list[str]:
+    """Return the hours of one processor for 100 million jets."""
+    found = Scaling.from_dict(results("scaling")["report"])
+    rates = {law.task: law.rate for law in found.laws if law.axis == "jets"}
+    rows = [[task, f"{1e6 * rates[task]:,.0f}", f"{value:,.1f}"] for task, value in found.hours().items()]
+    return table(["task", "µs of a processor per jet", "hours of one processor"], rows)
+
+
 def studied(name: str, part: str, columns: Mapping[str, str]) -> list[str]:
     """Return means over the seeds of a part of a study, with standard errors, by variant: column -> title."""
     by_variant: dict[str, list[Mapping[str, Any]]] = {}
@@ -264,6 +279,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "costs": costs,
     "faults": faults,
     "memory": memory,
+    "hours": hours,
+    "scaling": scaling,
     **{name: partial(recorded, name) for name in RECORDED},
     **{f"least_bias_{part}": partial(studied, "least_bias", part, columns) for part, columns in LEAST_BIAS.items()},
     "sizes_of_jets": partial(studied, "sizes_of_jets", "jets", SIZES_OF_JETS),

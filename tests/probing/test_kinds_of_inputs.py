@@ -481,3 +481,71 @@ def test_jax_arrays_and_a_jitted_function():
         given = {"points": points, "colours": colours}  # jax compiles for every shape: few of them
         options = {"moves": {"points": "vector"}, "method": "icosahedral", "progress": False, "l_max": 0}
         assert abs(relative(jetsym.probe(model, given, **options))) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("points", "options"),
+    [
+        (np.zeros((6, 3)), {}),
+        (np.zeros((6, 4, 3)), {"group": "SO3", "n_rotations": 8}),
+        (np.arange(1.0, 7)[:, None] * [0, 0, 1], {"group": "SO2"}),
+        (np.arange(1.0, 7)[:, None] * [1, 1, 0], {"group": "SO2", "axis": (1, 1, 0)}),
+        (np.arange(1.0, 7)[:, None, None] * [[1.0, 0, 0, 0]], {"group": "O3"}),
+        (np.arange(1.0, 7)[:, None, None] * [[0.0, 0, 0, 0]], {"group": "boost", "axis": "x"}),
+    ],
+)
+@pytest.mark.parametrize("measure", [jetsym.probe, jetsym.attribute])
+def test_inputs_that_no_element_changes_tell_nothing(points, options, measure):
+    """Every model is invariant on them, this one too, which is not."""
+    if measure is jetsym.attribute:
+        options = {name: value for name, value in options.items() if name != "n_rotations"}
+    with pytest.raises(ProbeError, match=r"no input changes under .*: every model gives the same then"):
+        measure(lambda x: 1 + x[..., 1].reshape(len(x), -1).sum(1), points, l_max=1, progress=False, **options)
+
+
+def test_some_inputs_that_stay_do_not_hinder():
+    points = np.random.default_rng(0).normal(size=(6, 3)) * np.array([[0], [0], [0], [0], [0], [1]])
+    report = jetsym.probe(lambda x: 1 + x[:, 1], points, l_max=1, progress=False)
+    square = (points**2).sum() / 3
+    assert report.equivariance["output"].relative == pytest.approx(np.sqrt(square / (6 + square)))
+
+
+@pytest.mark.parametrize("hidden", [-np.inf, -1e9, float(np.finfo("float32").min)])
+@pytest.mark.parametrize("axes", [(), (1,), (1, 2)])
+def test_numbers_that_hide_points_from_attention_are_a_mask(hidden, axes):
+    """A layer that is invariant for real points, and holds a component for padding; its name tells nothing."""
+    lengths = np.array([6, 5, 3, 4, 2, 6])
+    real = np.arange(6) < lengths[:, None]
+    points = torch.tensor(np.random.default_rng(0).normal(size=(6, 6, 3)))
+    bias = torch.tensor(np.expand_dims(np.where(real, 0.0, hidden), axes))
+
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Linear(1, 4)
+
+        def forward(self, x, bias):
+            bias = bias.reshape(len(x), 6)
+            h = self.embed(torch.where((bias < -1)[..., None], 7 * x[..., :1], x.norm(dim=-1, keepdim=True)))
+            return (torch.softmax(bias, 1)[..., None] * torch.tanh(h)).sum(1)
+
+    net = Attending().double()
+    options = {"outputs": {"y": "scalar"}, "layers": ["embed"], "l_max": 1, "progress": False}
+    report = jetsym.probe(net, (points, bias), **options)
+    assert report.meta["moves"]["bias"] == "held fixed, 0 for real points"
+    assert report.fractions[0, 0] == pytest.approx(1, abs=1e-12)
+    h = net.embed(points.norm(dim=-1, keepdim=True)).detach().numpy()
+    assert report.norm[0] == pytest.approx((h**2).sum(-1)[real].sum() / len(points))
+
+
+def test_numbers_that_hide_nothing_are_no_mask():
+    points = np.random.default_rng(0).normal(size=(6, 4, 3))
+    charges = np.where(np.arange(4) < 2, 0.0, -1e4) * np.ones((6, 1))
+    report = jetsym.probe(
+        lambda x, charges: (np.linalg.norm(x, axis=-1) * (2 + charges / 1e4)).sum(1),
+        (points, charges),
+        moves={"x": "vector"},
+        l_max=1,
+        progress=False,
+    )
+    assert report.meta["moves"]["charges"] == "held fixed"

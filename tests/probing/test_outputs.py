@@ -265,6 +265,50 @@ def test_what_is_no_kind_of_the_output_is_refused(points, outputs, options, mess
         errors(lambda x: x, points, outputs, **options)
 
 
+@pytest.mark.parametrize(
+    ("model", "relative"),
+    [
+        (lambda x: np.eye(3)[np.argmax(np.abs(x), -1)], np.sqrt(2 / 3)),
+        (lambda x: 0.05 + 0.9 * np.eye(3)[np.argmax(x, -1)], np.sqrt(0.81 * 2 / 3 / (0.81 + 0.09 + 0.0075))),
+        (lambda x: np.stack([x[:, 2] > 0, x[:, 2] <= 0], -1).astype(float), np.sqrt(0.5)),
+        (lambda x: (x > 0).astype(float), np.sqrt(0.5)),
+    ],
+)
+def test_labels_are_no_rows_that_change_places(model, relative):
+    """Two orientations have the same numbers in another order, as each stands for a class."""
+    points = np.random.default_rng(0).normal(size=(64, 3))
+    item = jetsym.probe(model, points, l_max=4, progress=False).equivariance["output"]
+    assert abs(item.relative - relative) < 4 * item.relative_stderr < 0.04
+
+
+def test_bonds_in_another_order_are_refused_all_the_same():
+    """Lengths of the sides of triangles, in the order in which a graph built anew would find them."""
+    points = np.random.default_rng(0).normal(size=(6, 4, 3))
+
+    def model(x):
+        lengths = np.linalg.norm(x[:, [0, 1, 2]] - x[:, [1, 2, 0]], axis=-1)
+        return np.take_along_axis(lengths, np.argsort(x[:, :3, 0], axis=1), axis=1)
+
+    with pytest.raises(ProbeError, match=r"its rows (change places|stand in an order)"):
+        jetsym.probe(model, points, l_max=1, progress=False)
+
+
+def test_four_vectors_are_equivariant_under_boosts_and_not_invariant():
+    momenta = np.random.default_rng(0).normal(size=(6, 3, 4))
+    momenta[..., 0] = 1 + np.linalg.norm(momenta[..., 1:], axis=-1)
+
+    def model(p):
+        total = p.sum(1)
+        return {"P": total, "broken": total * [1, 1, 1, 2], "mass": total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1)}
+
+    kinds = {"P": "four-vector", "broken": "four-vector", "mass": "scalar"}
+    report = jetsym.probe(model, momenta, group="boost", widths=[1.0], outputs=kinds, progress=False)
+    whole, broken, mass = report.sentences()
+    assert whole.startswith("P is equivariant as four-vector under boosts along the beam to within rounding")
+    assert broken.startswith("broken misses its law as four-vector by ")
+    assert mass.startswith("mass is invariant under boosts along the beam to within rounding")
+
+
 def test_few_rotations_of_one_input_have_errors_by_their_chance():
     """Of a hundred draws of ten rotations A and the part of an irrep are off by about their errors."""
     inputs = np.array([[[0.3, -0.5, 0.8]]])

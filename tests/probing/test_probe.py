@@ -467,3 +467,42 @@ def test_a_callable_has_no_layers():
         jetsym.probe(lambda x: x[:, 0], np.ones((2, 3)), baseline="untrained", **QUIET)
     with pytest.raises(ProbeError, match="along its first axis"):
         jetsym.probe(lambda x: x.sum(0), np.ones((2, 3)), **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "dtype"),
+    [
+        (lambda x: x[:, 0, 2], "scalar", "float64"),
+        (lambda x: np.linalg.det(x[:, :3]), "scalar", "float64"),
+        (lambda x: np.linalg.norm(x[:, :3], axis=-1), "vector", "float64"),
+        (lambda x: 1 + x[:, 0, 2], "logits", "float64"),
+        (lambda x: x[:, 0, 2], "scalar", "float32"),
+    ],
+)
+def test_what_sums_over_the_orbit_leave_of_zero_is_no_spread(model, kind, dtype):
+    """f̄ is zero, or one constant, for all inputs: A over the spread read 1e15 where rounding was the spread."""
+    points = np.random.default_rng(1).normal(size=(16, 4, 3)).astype(dtype)
+    report = jetsym.probe(model, points, outputs={"o": kind}, l_max=3, **QUIET)
+    assert report.equivariance["o"].relative > 0.1
+    assert np.isnan(report.equivariance["o"].over_spread)
+    assert "It has no spread across inputs that can be told from rounding." in str(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"group": "boost", "n_rotations": 8}, "n_rotations is 8, but n_rotations goes with rotations"),
+        ({"group": "boost", "method": "random"}, "method is 'random', but method goes with rotations"),
+        ({"widths": [3.0]}, "widths goes with the groups 'boost' and 'lorentz'"),
+        ({"group": "SO2", "distribution": "normal"}, "distribution goes with the groups 'boost' and 'lorentz'"),
+        ({"tolerance": 0.5}, "tolerance goes with l_max='auto'"),
+        ({"n_draws": 3}, "n_draws goes with baseline='untrained'"),
+        ({"n_draws": 3, "baseline": lambda p: p[:, 0, 0]}, "n_draws goes with baseline='untrained'"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(options, said):
+    momenta = np.random.default_rng(0).normal(size=(4, 3, 4))
+    momenta[..., 0] = 1 + np.linalg.norm(momenta[..., 1:], axis=-1)
+    with pytest.raises(ProbeError) as error:
+        jetsym.probe(lambda p: p[:, 0, 0], momenta, l_max=1, **options, **QUIET)
+    assert said in str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 
@@ -427,3 +428,33 @@ def test_findings_are_collected_and_kept():
     assert set(found[1].measured) == {"O3", "permutations"}
     assert found[1].report("permutations").equivariance["out"].is_within_rounding
     assert "jetsym.testing.findings" in sys.modules
+
+
+@pytest.mark.parametrize("points", [np.zeros((4, 3)), np.arange(1.0, 5)[:, None] * [0, 0, 1]])
+def test_nothing_passes_on_inputs_that_do_not_move(points):
+    with pytest.raises(ProbeError, match="every model gives the same then"):
+        assert_equivariant(lambda x: 1 + x[:, 0], points, {"o": "scalar"}, group="SO2")
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1e-200, "float64"), (1e-24, "float32")])
+def test_small_outputs_are_not_said_to_be_zero(size, dtype):
+    with pytest.raises(ProbeError, match="none of its numbers exceeds"):
+        assert_equivariant(lambda x: (size * x[:, 0, 2]).astype(dtype), POINTS.astype(dtype), {"o": "scalar"})
+
+
+@pytest.mark.parametrize("option", [{"l_max": 6}, {"frame": "rest"}, {"n_rotations": 8}, {"over": {"t": [1.0]}}])
+def test_permutations_take_no_options_of_groups(option):
+    with pytest.raises(ProbeError, match=r"which permutations do not take|over=… goes with groups"):
+        assert_equivariant(lambda x: (x**2).sum((1, 2)), POINTS, {"o": "scalar"}, group="permutations", **option)
+
+
+@pytest.mark.parametrize("least", [0.98, 0.99, 0.995])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_part_of_an_error_is_more_than_all_of_it(least, seed):
+    """Of jumps that fill little of the orbit a rule and held-out elements see different ones."""
+    points = np.random.default_rng(seed).normal(size=(16, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    with pytest.raises((AssertionError, UnresolvedError)) as error:
+        assert_equivariant(lambda x: 1.0 + (x[:, 2] > least), points, {"o": "scalar"}, l_max=4, seed=seed)
+    parts = [float(word) for word in re.findall(r"(\S+) % of A²", str(error.value))]
+    assert all(part <= 105 for part in parts)

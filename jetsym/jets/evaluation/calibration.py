@@ -15,7 +15,7 @@ from jetsym.errors import DataError
 from jetsym.jets.evaluation.discriminants import AT_ONCE
 from jetsym.jets.evaluation.rejection import effective_counts
 from jetsym.jets.evaluation.scores import Scores, as_logits
-from jetsym.jets.evaluation.shares import Weights
+from jetsym.jets.evaluation.shares import Weights, expect_ordered
 from jetsym.jets.weights import as_weights
 
 __all__ = ["Calibration", "measure_calibration"]
@@ -87,7 +87,7 @@ def measure_calibration(
     Raises
     ------
     DataError
-        There are no jets, or the logits are probabilities.
+        There are no jets, the logits are probabilities, or some are NaN.
 
     Notes
     -----
@@ -108,6 +108,7 @@ def measure_calibration(
     probability = torch.cat([best for best, _ in parts]).numpy(force=True)
     right = (torch.cat([decided for _, decided in parts]) == label).numpy(force=True)
     del parts
+    expect_ordered(probability)
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, probability, side="left") - 1, 0, bins - 1)
     own = as_weights(weights, len(label))

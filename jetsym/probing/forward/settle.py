@@ -144,12 +144,26 @@ def _out_of_order(
         real = session.real(name, response, few) if has_tokens else None
         eps = float(array_namespace(response).finfo(response.dtype).eps)
         with np.errstate(all="ignore"):
-            moves = reordered(to_numpy(response), real, eps=eps, axes=None if features else int(has_tokens))
+            values = to_numpy(response)
+            labels = name in session.outputs and not has_tokens and _is_of_labels(values)
+            moves = None if labels else reordered(values, real, eps=eps, axes=None if features else int(has_tokens))
         if moves:
             reasons[name] = REORDERED
         elif moves is False and name in doubtful:
             reasons[name] = OWN_ORDER.format(name=name)
     return reasons
+
+
+def _is_of_labels(along: NDArray[Any]) -> bool:
+    """Return whether responses (elements, inputs, …) hold few values, as labels do: these come in any order.
+
+    Examples
+    --------
+    >>> _is_of_labels(np.eye(3)[None]), _is_of_labels(np.arange(9.0).reshape(1, 3, 3))
+    (True, False)
+    """
+    values, inputs, each = len(np.unique(along)), along.shape[1], along[0, :1].size
+    return values < each or (values == each and inputs > 1)
 
 
 def reordered(along: NDArray[Any], real: NDArray[np.bool_] | None, *, eps: float, axes: int | None) -> bool | None:

@@ -15,7 +15,7 @@ from jetsym.probing.forward.session import Session
 from jetsym.probing.forward.untrained import untrained_copy
 from jetsym.probing.reports.draws import INITIAL, UNTRAINED, over_draws, with_model
 
-__all__ = ["prepare_baseline"]
+__all__ = ["UNTRAINED", "prepare_baseline"]
 
 
 #: What measures a session's model, with a title.

@@ -13,6 +13,7 @@ from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
 from jetsym.spectrum import Spectrum, WindowEnergies
 from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
+from jetsym.spectrum.responses import EPS
 from jetsym.spectrum.result import by_chance, jackknife_ratio
 
 __all__ = ["combine", "errors_of", "is_beyond_rule", "rooted", "scatter", "stderr_over_size"]
@@ -21,6 +22,8 @@ Array = NDArray[np.float64]
 
 #: Rows that are squared at a time.
 AT_ONCE = 4096
+#: Roundings that a sum over the orbit, and weights of rules, leave of what should cancel, at most.
+SUMS = 32.0
 
 
 def combine(
@@ -74,7 +77,7 @@ def combine(
     blur, scale = float(noise.mean()), 1.0
     if labels is None:
         relative, relative_stderr = rooted(*share(lambda one: one.squared))
-        least = blur + noise_floor * float(found.norm.mean())
+        least = blur + _told(noise_floor, found)
         over_spread = over_spread_stderr = float("nan")
         if _have_rows(chosen):  # not kept here, as they are as large as all the rest
             over_spread, over_spread_stderr = _over_spread(
@@ -83,7 +86,7 @@ def combine(
     else:  # of outputs, which have the same components in every row
         rows = _rows(chosen)
         over_spread, over_spread_stderr, spread, alike = _over_spread_by_label(
-            found.squared, rows, counts, labels, noise=blur
+            found.squared, rows, counts, labels, noise=blur, least=_told(noise_floor, found)
         )
         relative = over_spread / np.hypot(1, over_spread)
         relative_stderr = over_spread_stderr / np.hypot(1, over_spread) ** 3
@@ -230,6 +233,13 @@ def _counts(part: Deviation) -> NDArray[np.int64]:
     return np.full(samples, len(part.rows) // samples) if part.mask is None else part.mask.sum(axis=1)
 
 
+def _told(noise_floor: float, found: Errors) -> float:
+    """Return the spread² of f̄ that rounding may make: of the responses, and of sums in which what turns cancels."""
+    return KNOWN_TO**2 * noise_floor * float(found.norm.mean()) + (SUMS * EPS["float64"]) ** 2 * float(
+        np.abs(found.squared).mean()
+    )
+
+
 def _over_spread(
     a2: Array, rows: Array, counts: NDArray[np.int64], *, noise: float, least: float
 ) -> tuple[float, float]:
@@ -289,7 +299,7 @@ def scatter(left_out: Array) -> float:
 
 
 def _over_spread_by_label(
-    a2: Array, rows: Array, counts: NDArray[np.int64], labels: NDArray[np.int64], *, noise: float
+    a2: Array, rows: Array, counts: NDArray[np.int64], labels: NDArray[np.int64], *, noise: float, least: float
 ) -> tuple[float, float, float, NDArray[np.bool_]]:
     """Return √(⟨A²⟩ / spread²) over inputs that share labels with others, its error, the spread², and these inputs.
 
@@ -307,7 +317,7 @@ def _over_spread_by_label(
                 alike[owner[some]] = True
                 spread += float(rows[some].var(axis=0, ddof=1).sum()) * int(some.sum())
         spread /= max(1, alike.sum())
-        if not (alike.any() and spread > 2 * max(noise, 0.0)):
+        if not (alike.any() and spread > max(2 * noise, least)):
             return float("nan"), float("nan"), np.zeros(len(a2), dtype=bool)
         value, _ = rooted(a2[alike].mean() / (spread - noise), np.array(0.0))
         return value, spread - noise, alike

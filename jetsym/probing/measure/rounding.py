@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from jetsym.errors import ProbeError
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.reproducibility import Answers, as_numbers, ask
 from jetsym.spectrum import SO2, Group, QuadratureEstimator, WindowEstimator
@@ -334,12 +336,36 @@ def _cancelled(found: Sequence[Differences], eps: float) -> float:
 
 def _differences(session: Session, inputs: Any, paths: Sequence[Path]) -> dict[str, Differences]:
     found: dict[str, list[Differences]] = {}
+    largest: dict[str, float] = {}  # in units of what is too small
     for path in _together(session, paths):
         some = session.domain.select(inputs, path.inputs)
-        for name, values in as_numbers(session, some, session.along(some, path.elements)).items():
+        responses = session.along(some, path.elements)
+        for name, values in as_numbers(session, some, responses).items():
             parted = values.reshape(len(path.weights), POINTS, values.shape[1], -1)
             found.setdefault(name, []).append(Differences.of(parted, path.weights))
+            size = float(np.abs(values).max(initial=0.0)) / _too_small(responses[name])
+            largest[name] = max(largest.get(name, 0.0), size)
+    for name, size in largest.items():
+        if 0 < size < 1:
+            raise ProbeError(
+                f"{name!r} cannot be measured: none of its numbers exceeds {size * _too_small(responses[name]):.1g}, "
+                "and squares of what a symmetry changes of it are below the smallest number of its precision; multiply "
+                "it by a constant, with call=…, or leave it out"
+            )
     return {name: Differences.concatenate(parts) for name, parts in found.items()}
+
+
+def _too_small(response: Any) -> float:
+    """Return the size of a response whose rounding squared is no number any more, in the precision of the sums.
+
+    Examples
+    --------
+    >>> [f"{_too_small(np.zeros(1, dtype)):.0e}" for dtype in ("float64", "float32", "float16")]
+    ['1e-146', '3e-16', '3e-16']
+    """
+    info = array_namespace(response).finfo(response.dtype)
+    summed = np.finfo(np.float64 if info.bits > 32 else np.float32)  # half precision is summed in single
+    return float(np.sqrt(summed.tiny / np.float64(summed.eps)))
 
 
 def _together(session: Session, paths: Sequence[Path]) -> list[Path]:

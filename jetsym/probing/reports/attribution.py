@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jetsym.pages import render
 from jetsym.probing.reports.base import read_meta
-from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
 from jetsym.probing.reports.significance import chance_of, corrected, p_value
 from jetsym.results import Result, flat
 from jetsym.symmetry import Symmetry
@@ -171,7 +171,7 @@ class Attribution(Result):
         item = self.equivariance[name]
         rows = [[name, "", "", "as it is", _relative(item), "", ""]]
         for source, effect in self.effects[name].items():
-            difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
+            difference = concise(effect.difference, effect.difference_stderr, floor=_hidden(item, effect))
             switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
             rows.append([name, source, switched, effect.change, _switched(item, effect), difference, chance])
         return rows
@@ -201,10 +201,24 @@ def _relative(item: Equivariance) -> str:
 
 def _switched(item: Equivariance, effect: Effect) -> str:
     """Write A with a source switched, over the size of the output as it is."""
+    return concise(item.relative + effect.difference, effect.switched_stderr, floor=_switched_floor(item, effect))
+
+
+def _switched_floor(item: Equivariance, effect: Effect) -> float:
+    """Return the noise floor of A with a source switched, over the size of the output as it is."""
     size = item.absolute / item.relative if item.relative else float("nan")
     other = effect.equivariance
-    floor = other.noise_floor * (other.absolute / other.relative / size if other.relative else 1.0)
-    return concise(item.relative + effect.difference, effect.switched_stderr, floor=floor)
+    return other.noise_floor * (other.absolute / other.relative / size if other.relative and item.relative else 1.0)
+
+
+def _hidden(item: Equivariance, effect: Effect) -> float:
+    """Return below what a difference cannot be told from rounding: of both measurements, where neither exceeds its own.
+
+    Of one that exceeds the finer rounding the difference is that of the roundings, such as of float32 and float64.
+    """
+    if abs(effect.difference) > effect.rounding:
+        return effect.rounding
+    return max(effect.rounding, KNOWN_TO * _switched_floor(item, effect))
 
 
 def _sentences(name: str, report: Attribution) -> list[str]:

@@ -111,10 +111,11 @@ class BoostReport(LayerReport):
         for name, item in self.equivariance.items():
             row = self.layers.index(name)
             if item.is_within_rounding and not self.unexplained[-1, row] > KNOWN_TO**2 * self.noise_floor[-1, row]:
-                text = f"{item.verdict(name, 'invariant', f'boosts along {along}')} ({measure})."
+                text = f"{item.verdict(name, item.law, f'boosts along {along}')} ({measure})."
             else:
+                verb = "changes" if item.law == "invariant" else f"misses its law as {item.kind}"
                 text = (
-                    f"{name} changes by {concise(item.relative, item.relative_stderr)} of its size (relative A) under "
+                    f"{name} {verb} by {concise(item.relative, item.relative_stderr)} of its size (relative A) under "
                     f"boosts along {along} ({measure})."
                 )
             result.append(text)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jetsym.text import at_most
 
-__all__ = ["HIDES", "KNOWN_TO", "Equivariance"]
+__all__ = ["HIDES", "KNOWN_TO", "Equivariance", "rounding_of_sums"]
 
 Array = NDArray[np.float64]
 
@@ -18,6 +18,17 @@ Array = NDArray[np.float64]
 HIDES = 0.01
 #: The factor to which noise floors are known.
 KNOWN_TO = 3.0
+#: Sums of squares are made in at least 32 bits: what is left of those that cancel, as a fraction of them, at most.
+SUMS_OF_SQUARES = 16 * 2.0**-23
+
+
+def rounding_of_sums(noise_floor: float) -> float:
+    """Return what rounding can make of a fraction of power near 1, or of two whose difference is small.
+
+    That of the response, whose noise floor of power is given, adds its square; that of sums of squares counts once, and
+    these have at least 32 bits.
+    """
+    return min(2 * KNOWN_TO * float(np.sqrt(noise_floor)), SUMS_OF_SQUARES)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,19 @@ class Equivariance:
     def largest_irrep(self) -> str | None:
         """The irrep that holds most of A²; None where its parts are not known."""
         return max(self.error_spectrum, key=lambda irrep: self.error_spectrum[irrep], default=None)
+
+    @property
+    def law(self) -> str:
+        """What the output is where it obeys its law, in words: "invariant", or "equivariant as vector"."""
+        return "invariant" if self.kind in ("logits", "scalar") else f"equivariant as {self.kind}"
+
+    @property
+    def parts_floor(self) -> float:
+        """What rounding can make of ``leakage`` and ``misalignment``, which are differences of sums of squares.
+
+        Rounding of the response adds its square; that of the sums of N and B, which cancel, counts once.
+        """
+        return max(self.noise_floor**2, rounding_of_sums(self.noise_floor**2))
 
     @property
     def is_within_rounding(self) -> bool:

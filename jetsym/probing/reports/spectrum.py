@@ -18,7 +18,7 @@ from jetsym.pages import render
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.card import symmetries
 from jetsym.probing.reports.draws import baseline_words, least_gap
-from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
+from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance, rounding_of_sums
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, at_most, concise, percent, table_of
 
@@ -133,7 +133,7 @@ class SymmetryReport(LayerReport):
         floor = float(self.noise_floor[row])
         pairs = zip(self.fractions[row], self.stderr[row], strict=True)
         return [
-            *(percent(b, e, floor) for b, e in pairs),
+            *(_share(b, e, floor) for b, e in pairs),
             percent(self.tail[row], self.tail_stderr[row], tail_floor(floor)),
             percent(self.unexplained[row], self.unexplained_stderr[row], floor),
         ]
@@ -269,8 +269,8 @@ def _error_cells(name: str, item: Equivariance, report: SymmetryReport) -> list[
         f"{concise(item.absolute, item.absolute_stderr)}{unit and ' '}{unit}",
         concise(item.relative, item.relative_stderr, floor=item.noise_floor if item.is_hidden else 0.0),
         concise(item.over_spread, item.over_spread_stderr),
-        percent(item.leakage, item.leakage_stderr, item.noise_floor**2),
-        percent(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
+        percent(item.leakage, item.leakage_stderr, item.parts_floor),
+        percent(item.misalignment, item.misalignment_stderr, item.parts_floor),
         _largest(item),
         at_most(item.noise_floor),
     ]
@@ -287,6 +287,12 @@ def _largest(item: Equivariance) -> str:
     if name is None or item.is_within_rounding:
         return "—"
     return f"{name} {percent(item.error_spectrum[name], item.error_spectrum_stderr[name], item.noise_floor**2)}"
+
+
+def _share(fraction: float, stderr: float, floor: float) -> str:
+    """Write a fraction of power in per cent, with its error over inputs and what rounding makes of sums of squares."""
+    rounding = abs(float(fraction)) * rounding_of_sums(floor)
+    return percent(fraction, float(np.hypot(stderr, rounding)), floor)
 
 
 def tail_floor(floor: float) -> float:
@@ -334,6 +340,7 @@ def _rounded(report: SymmetryReport) -> list[str]:
 def _cut(report: SymmetryReport) -> list[str]:
     """Say where much lies beyond l_max, which is not only missing: part of it may alias into what a rule gives."""
     value, stderr = report.unseen()
+    value = np.where(value > KNOWN_TO**2 * report.noise_floor, value, 0.0)  # of rounding no larger l_max tells
     worst = int(value.argmax())
     if value[worst] <= NOT_SMALL:
         return [_replaced(report)] if report.meta.get("unbiased") else []
@@ -392,7 +399,7 @@ def _depth(report: SymmetryReport) -> str:
 
 
 def _invariant(report: SymmetryReport, row: int) -> str:
-    share = percent(report.fractions[row, 0], report.stderr[row, 0], report.noise_floor[row])
+    share = _share(report.fractions[row, 0], report.stderr[row, 0], float(report.noise_floor[row]))
     if share.startswith("<"):
         return f"cannot be told from rounding in {report.layers[row]}"
     return f"is {share} % of the power in {report.layers[row]}"
@@ -400,7 +407,7 @@ def _invariant(report: SymmetryReport, row: int) -> str:
 
 def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     group = report.meta["group"]
-    law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
+    law = item.law
     if item.is_without_size:
         unit = _unit(name, report)
         found = f"A is {concise(item.absolute, item.absolute_stderr)} {unit}".strip()
@@ -435,9 +442,8 @@ def _split(item: Equivariance) -> str:
     """Say where the error of an output that transforms comes from; for an invariant one there is nothing to split."""
     if item.kind in ("logits", "scalar", "pseudoscalar") or np.isnan(item.leakage):
         return ""
-    floor = item.noise_floor**2
-    wrong = percent(item.leakage, item.leakage_stderr, floor)
-    misaligned = percent(item.misalignment, item.misalignment_stderr, floor)
+    wrong = percent(item.leakage, item.leakage_stderr, item.parts_floor)
+    misaligned = percent(item.misalignment, item.misalignment_stderr, item.parts_floor)
     return (
         f"Of its power {wrong} % lies in irreps that it should not have, and {misaligned} % in the right ones but "
         "rotated wrongly."

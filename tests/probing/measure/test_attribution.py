@@ -410,3 +410,26 @@ def test_what_lies_beyond_the_rule_is_attributed_by_held_out_elements(jets):
     assert report.meta["unbiased"] == ["logits"]
     assert "Most of it comes from charge" in report.sentences()[0]
     assert "held-out elements tell the differences" in report.sentences()[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_difference_is_bounded_by_the_coarser_rounding_of_the_two(dtype):
+    """A of an invariant network is zero in bfloat16, by chance: by how much it may differ is what that rounds by."""
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Linear(7, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3)).to(dtype)
+
+    class Lengths(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x):
+            return self.layers(x.norm(dim=-1))
+
+    points = torch.tensor(np.random.default_rng(1).normal(size=(12, 7, 3)), dtype=dtype)
+    report = attribute(Lengths(), points, outputs={"y": "scalar"}, progress=False)
+    effect = report.effects["y"]["mixed precision"]
+    assert not effect.is_real
+    (row,) = [row for row in report.rows("y") if row[1] == "mixed precision"]
+    bound = float(row[5].removeprefix("<"))
+    assert bound >= 3 * effect.equivariance.noise_floor > 1e-5
