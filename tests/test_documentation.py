@@ -303,7 +303,7 @@ def test_tables_are_what_was_measured(builder):
 #: Results that name the commit that they were measured at, and those of which the commit that printed them is known.
 MEASURED = (
     *("demo", "evaluation", "faults", "least_bias", "particlenet", "particlenet_costs"),
-    *("sizes_of_jets", "tensor_basis", "what_a_and_b_are"),
+    *("scaling", "sizes_of_jets", "tensor_basis", "what_a_and_b_are"),
 )
 PRINTED = (
     *("copper_repaired", "cost_of_a_probe", "cost_of_the_guards", "cost_beside_metatomic", "estimator"),

@@ -24,7 +24,7 @@ from jetsym.benchmarks.measure import costs
 from jetsym.benchmarks.scaling_tasks import LAWS, prepared
 from jetsym.errors import ConfigError, closest, expect_at_least
 from jetsym.files import check_out
-from jetsym.plotting.style import PALETTE, finished, logarithmic, panels, parts_of
+from jetsym.plotting.style import PALETTE, figure_of, finished, logarithmic, panels, parts_of
 from jetsym.results import Result
 from jetsym.text import as_text, concise, table_of
 
@@ -204,7 +204,7 @@ class Scaling(Result):
             Whether to name the tasks.
         """
         if ax is None:
-            axes: Sequence[Axes] = pyplot.subplots(2, 4, figsize=(11, 5), layout="constrained")[1].ravel()
+            axes: Sequence[Axes] = pyplot.subplots(2, 4, figsize=(11, 7), layout="constrained")[1].ravel()
         else:
             axes = panels(parts_of(ax, 8), 8)
         for place, axis in enumerate(AXES):
@@ -218,14 +218,14 @@ class Scaling(Result):
                 one.set_xlabel(f"{axis}, n")
                 one.set_ylabel(unit)
                 if legend and laws:
-                    one.legend(frameon=False, fontsize="x-small")
+                    one.legend(frameon=False, fontsize="x-small", loc="lower left", bbox_to_anchor=(0.0, 1.0))
                 finished(one, "both")
-        return ax if isinstance(ax, Axes) else axes[0].figure
+        return ax if isinstance(ax, Axes) else figure_of(axes[0])
 
 
 def _draw(ax: Axes, law: Law, values: NDArray[np.float64], exponent: Exponent) -> None:
     colour, marker = LOOKS[law.task]
-    label = f"{law.task}, n^{exponent}" if np.isfinite(exponent.value) else law.task
+    label = f"{law.task}, $n^{{{exponent}}}$" if np.isfinite(exponent.value) else law.task
     ax.plot(law.sizes, values, color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
 
 

@@ -134,19 +134,18 @@ def _along(make: Callable[..., Any], name: str, **options: Any) -> Made:
     return lambda size, folder: make(size, folder, **{name: size}, **options)
 
 
-_FILES = (1000, 2000, 4000, 10_000, 30_000, 100_000)
 _BLOCKS = (2, 8, 32, 128, 256, 500)
 #: Task and axis -> how it is to grow.
 LAWS: dict[tuple[str, str], Growth] = {
-    ("reading", "jets"): Growth(_FILES, 1, 0, _read_jets),
+    ("reading", "jets"): Growth((1000, 10_000, 30_000, 100_000, 300_000, 1_000_000), 1, 0, _read_jets),
     ("reading", "particles"): Growth((1, 2, 4, 8, 16, 32), 1, 1, _read_particles),
-    ("training", "jets"): Growth((16, 32, 64, 256, 512, 1024), 1, 1, _along(_step, "jets", mixed=True)),
+    ("training", "jets"): Growth((16, 32, 64, 128, 256, 512), 1, 1, _along(_step, "jets", mixed=True)),
     ("training", "particles"): Growth((16, 32, 128, 512, 1024, 2048), 2, 1, _along(_step, "particles")),
     ("training", "layers"): Growth(_BLOCKS, 1, 1, _along(_step, "blocks")),
     ("probing", "jets"): Growth((4, 8, 16, 64, 128, 256), 1, 1, _along(_probed, "jets", l_max=2)),
     ("probing", "particles"): Growth((16, 32, 128, 512, 1024, 2048), 2, 1, _along(_probed, "particles", l_max=1)),
     ("probing", "layers"): Growth(_BLOCKS, 1, 1, _along(_probed, "blocks")),
     ("probing", "l_max"): Growth((1, 2, 4, 8, 12, 16, 24), 3, 3, _along(_probed, "l_max", jets=1)),
-    ("evaluation", "jets"): Growth(_FILES, 1, 0, _along(_evaluated, "jets")),
+    ("evaluation", "jets"): Growth((1000, 2000, 4000, 10_000, 30_000, 100_000), 1, 0, _along(_evaluated, "jets")),
     ("evaluation", "particles"): Growth((16, 32, 128, 512, 1024, 2048), 2, 1, _along(_evaluated, "particles", jets=50)),
 }

@@ -29,6 +29,7 @@ SYNONYMS = (
     ("data", "data_train"),
     ("val", "validation", "data_val"),
     ("out", "output"),
+    ("mapping", "data_config"),
 )
 
 #: How yes and no are written.

@@ -27,15 +27,20 @@ from jetsym.jets.moves import actions
 from jetsym.jets.moves.emissions import COLLINEAR, SOFT, emit, split
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
 from jetsym.jets.moves.generators import aligned_generators, tangents
-from jetsym.jets.moves.inputs import follow, rearranged
+from jetsym.jets.moves.inputs import DISPLACED, carried, follow, rearranged
 from jetsym.jets.moves.sampling import random_directions
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of, sources_of_columns
 from jetsym.jets.weaver_network import WeaverNetwork
 from jetsym.spectrum import SO2
+from jetsym.spectrum.responses import to_numpy
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["JETS", "Jets"]
 
+#: What a report says of displacements that go into a model.
+HELD_NOTE = f"Held fixed, as only turns about the beam leave them alone: {', '.join(actions.HELD_FIXED)}."
+#: Jets that tell whether they do.
+FEW = 4
 #: Columns that carry a direction of each jet's own.
 DIRECTION = ("direction_x", "direction_y", "direction_z")
 #: Share of a jet's pT that stands for the limit of soft emissions.
@@ -45,14 +50,26 @@ AXES = {"jet": "the stored axis of each jet", "random": "a random direction of e
 
 
 class Jets(Domain):
-    """Jets of constituents, which taggers take as a :class:`~jetsym.jets.batch.JetBatch`."""
+    """Jets of constituents, which taggers take as a :class:`~jetsym.jets.batch.JetBatch`.
 
-    notes = (
-        "Constituents and jet axis move together; features are recomputed from them.",
-        f"Held fixed, as only turns about the beam leave them alone: {', '.join(actions.HELD_FIXED)}.",
-    )
+    Parameters
+    ----------
+    held_fixed
+        Whether displacements, which have no law under most moves, go into the model.
+    """
+
+    notes: tuple[str, ...] = ("Constituents and jet axis move together; features are recomputed from them.",)
     lab_note = "The group acts on lab momenta."
     own_axes = ("jet", "random")
+
+    def __init__(self, *, held_fixed: bool = True) -> None:
+        if held_fixed:
+            self.notes = (*self.notes, HELD_NOTE)
+
+    @override
+    def settled(self, inputs: JetBatch, outputs: Callable[[Any], Mapping[str, Any]]) -> Jets:
+        """Return the domain, which speaks of displacements where outputs of a few jets depend on them."""
+        return Jets(held_fixed=_depend_on_displacements(inputs[:FEW], outputs))
 
     @override
     def load(self, source: Any, *, limit: int, model: Any) -> JetBatch:
@@ -196,6 +213,30 @@ def _load(source: Any, *, limit: int, max_particles: int, model: Any) -> JetBatc
         raise DataError("the jets hold NaN or infinite momenta; leave those jets out of the inputs")
     # Their axes have as many places as the data configuration says, whatever the jets have.
     return jets.widen(max_particles) if own_files and jets.max_particles < max_particles else jets.trim()
+
+
+def _depend_on_displacements(jets: JetBatch, outputs: Callable[[Any], Mapping[str, Any]]) -> bool:
+    """Tell whether outputs can change with the displacements of jets: as NaN, which goes through all, and as others.
+
+    A model that refuses such jets may look at them.
+    """
+    forms = jets.input_forms.values()
+    if any(carried(name) == DISPLACED for form in forms for name in form.names):
+        return True
+    places = [place for place, name in enumerate(jets.scalar_names) if name in actions.HELD_FIXED]
+    if not jets.scalars[..., places].any():
+        return False
+    as_they_are = outputs(jets)
+    for change in (lambda values: torch.full_like(values, torch.nan), lambda values: values.flip(0) + 1):
+        scalars = jets.scalars.clone()
+        scalars[..., places] = change(scalars[..., places])
+        try:
+            changed = outputs(jets.replace(scalars=scalars))
+        except Exception:  # whatever a model raises that looks at them
+            return True
+        if any(not np.array_equal(to_numpy(one), to_numpy(changed[name])) for name, one in as_they_are.items()):
+            return True
+    return False
 
 
 def _emissions(jets: JetBatch) -> list[Source]:

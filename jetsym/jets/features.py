@@ -356,5 +356,8 @@ def _log(energy: Tensor) -> Tensor:
 
 def _scalar(batch: JetBatch, name: str) -> Tensor:
     if name not in batch.scalar_names:
-        raise DataError(f"the jets have no scalar {name!r}; {closest(name, batch.scalar_names)}")
+        raise DataError(
+            f"the jets have no scalar {name!r}, of which features are made; {closest(name, batch.scalar_names)}. "
+            "Taggers of momenta alone need none, such as those of --model particlenet --options.features kin"
+        )
     return batch.scalars[..., batch.scalar_names.index(name)]

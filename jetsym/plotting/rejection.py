@@ -54,9 +54,9 @@ def plot_roc(evaluation: Any, ax: Axes | None = None) -> Axes:
         style = {"color": colour_of(number, len(drawn)), "linewidth": 1.4}
         highest = max(highest, _curve(ax, evaluation, item, label=item.name, **style))
         same = [other.name for other in drawn if other.rejection.signal_efficiency == item.rejection.signal_efficiency]
-        aside = 0.006 * (same.index(item.name) - (len(same) - 1) / 2)  # so that error bars do not hide each other
-        at = item.rejection.signal_efficiency + aside
-        highest = max(highest, _working_point(ax, item.rejection, at, style["color"]))
+        wide = same.index(item.name)
+        at = item.rejection.signal_efficiency
+        highest = max(highest, _working_point(ax, item.rejection, at, style["color"], wide=wide))
     _finish(ax, evaluation, highest)
     if drawn:
         title = "class" if len(found) == len(drawn) else f"the first {len(drawn)} of {len(found)} classes"
@@ -101,8 +101,8 @@ def plot_rocs(evaluations: Mapping[str, Any], ax: Axes | None = None, *, signal:
         item = next(quality for quality in one.qualities if quality.name == chosen)
         style = {"color": colour_of(place, len(found)), "linewidth": 1.4, "linestyle": REPORTS[place % len(REPORTS)][0]}
         highest = max(highest, _curve(ax, one, item, label=str(name), **style))
-        at = item.rejection.signal_efficiency + 0.006 * (place - (len(found) - 1) / 2)
-        highest = max(highest, _working_point(ax, item.rejection, at, style["color"]))
+        at = item.rejection.signal_efficiency
+        highest = max(highest, _working_point(ax, item.rejection, at, style["color"], wide=place))
     _finish(ax, first, highest)
     ax.set_title(f"{chosen} against {_against(first)}", fontsize="medium")
     ax.legend(handles=[*_lines_of(ax), *_marks(first)], title="run", **LEGEND)
@@ -189,15 +189,20 @@ def _jets_of_background(evaluation: Any, rejection: Any) -> float:
     return sum(worth) if worth and None not in worth else float(rejection.n_background)
 
 
-def _working_point(ax: Axes, rejection: Any, at: float, colour: Any) -> float:
-    """Draw one at a place of the x axis, or its bound where few jets pass; gives the highest rejection drawn."""
+def _working_point(ax: Axes, rejection: Any, at: float, colour: Any, *, wide: int = 0) -> float:
+    """Draw one at a place of the x axis, or its bound where few jets pass; gives the highest rejection drawn.
+
+    The ends of intervals at one place are the wider, the later they are drawn, so that each can be seen.
+    """
     lower, upper = rejection.interval
     if not np.isfinite(rejection.value) or rejection.few:
         ax.plot([at], [lower], marker="^", markersize=5, color=colour)
         return float(lower)
     top = min(upper, 10 * rejection.value)
     error = [[rejection.value - lower], [top - rejection.value]]
-    ax.errorbar([at], [rejection.value], yerr=error, color=colour, marker="o", markersize=4, capsize=2, linewidth=1.0)
+    ax.errorbar(
+        [at], [rejection.value], yerr=error, color=colour, marker="o", markersize=4, linewidth=1.0, capsize=2 + wide
+    )
     return float(top)
 
 

@@ -11,6 +11,7 @@ import matplotlib.pyplot
 
 from builder.evidence import results
 from jetsym import plotting
+from jetsym.benchmarks.scaling import Scaling
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.reading import from_json
@@ -47,6 +48,7 @@ FIGURES: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         lambda: _evaluation().stability,
         lambda found: plotting.plot_score_curve(found, curve="boost jet"),
     ),
+    "figures/scaling.svg": (lambda: Scaling.from_dict(results("scaling")["report"]), lambda found: found.plot()),
 }
 
 

@@ -23,6 +23,8 @@ from typing import Any
 from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
+from jetsym.benchmarks.scaling import HEADS as LAWS
+from jetsym.benchmarks.scaling import Scaling
 from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -177,6 +179,19 @@ def faults() -> list[str]:
     return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
 
 
+def scaling() -> list[str]:
+    """Return the exponents of time and memory, beside those of the work itself."""
+    return table(LAWS, Scaling.from_dict(results("scaling")["report"]).rows())
+
+
+def hours() -> list[str]:
+    """Return the hours of one processor for 100 million jets."""
+    found = Scaling.from_dict(results("scaling")["report"])
+    rates = {law.task: law.rate for law in found.laws if law.axis == "jets"}
+    rows = [[task, f"{1e6 * rates[task]:,.0f}", f"{value:,.1f}"] for task, value in found.hours().items()]
+    return table(["task", "µs of a processor per jet", "hours of one processor"], rows)
+
+
 def studied(name: str, part: str, columns: Mapping[str, str]) -> list[str]:
     """Return means over the seeds of a part of a study, with standard errors, by variant: column -> title."""
     by_variant: dict[str, list[Mapping[str, Any]]] = {}
@@ -253,6 +268,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "demo": demo,
     "costs": costs,
     "faults": faults,
+    "hours": hours,
+    "scaling": scaling,
     **{name: partial(recorded, name) for name in RECORDED},
     **{f"least_bias_{part}": partial(studied, "least_bias", part, columns) for part, columns in LEAST_BIAS.items()},
     "sizes_of_jets": partial(studied, "sizes_of_jets", "jets", SIZES_OF_JETS),

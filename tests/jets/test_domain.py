@@ -8,7 +8,9 @@ import torch
 from scipy.linalg import expm
 from torch.autograd import forward_ad
 
+import jetsym
 from jetsym.jets import domain
+from jetsym.jets.models import DeepSets
 from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import jet_axes
 from jetsym.spectrum import O3, SO2
@@ -81,3 +83,47 @@ def test_jets_carry_the_generators_as_tangents(jets):
     step = 1e-6
     ahead, back = (domain.JETS.transform(jets, torch.linalg.matrix_exp(sign * step * generators)) for sign in (1, -1))
     torch.testing.assert_close(tangent, (ahead.p4 - back.p4) / (2 * step), rtol=1e-7, atol=1e-5)
+
+
+class Reads(torch.nn.Module):
+    """A network that reads some scalars, and passes them through what hides a NaN."""
+
+    def __init__(self, *names, hides=False, refuses=False):
+        super().__init__()
+        self.names, self.hides, self.refuses = names, hides, refuses
+
+    def forward(self, jets):
+        found = jets.p4[..., 0].sum(dim=1)
+        for name in self.names:
+            values = jets.scalars[..., jets.scalar_names.index(name)]
+            if self.refuses and not values.isfinite().all():
+                raise ValueError("these are no numbers")
+            found = found + (values.nan_to_num() if self.hides else 0 * values).masked_fill(~jets.mask, 0).sum(dim=1)
+        return found[:, None] * torch.tensor([1.0, -1.0], dtype=found.dtype)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (Reads(), False),
+        (Reads("charge", "isMuon"), False),
+        (Reads("d0val"), True),  # with a weight of zero
+        (Reads("dzerr", hides=True), True),
+        (Reads("dzval", refuses=True), True),
+    ],
+)
+def test_displacements_are_said_to_be_held_fixed_where_a_model_reads_them(jets, model, told):
+    def outputs(some):
+        return {"logits": model(some)}
+
+    notes = domain.JETS.settled(jets, outputs).notes
+    assert (domain.HELD_NOTE in notes) == told
+    assert notes[0].startswith("Constituents and jet axis move together")
+    without = jets.replace(scalars=torch.zeros_like(jets.scalars))
+    assert domain.HELD_NOTE not in domain.JETS.settled(without, outputs).notes
+
+
+@pytest.mark.parametrize(("features", "told"), [("kin", False), ("kinpid", False), ("full", True)])
+def test_the_report_of_a_kinematic_tagger_says_nothing_of_displacements(features, told):
+    report = jetsym.probe(DeepSets(features=features), group="SO3", limit=3, l_max=1, progress=False)
+    assert (domain.HELD_NOTE in report.meta["notes"]) == told

@@ -246,7 +246,7 @@ def test_forward_and_reverse_derivatives_agree(make_jets, features, names):
 def test_a_missing_scalar_is_named(make_jets, features):
     jets = make_jets(3)
     renamed = jets.replace(scalar_names=("Charge", *jets.scalar_names[1:]))
-    with pytest.raises(DataError, match="no scalar 'charge'; the nearest are 'Charge'"):
+    with pytest.raises(DataError, match="no scalar 'charge', of which features are made; the nearest are 'Charge'"):
         features(renamed)
 
 

@@ -10,7 +10,7 @@ from matplotlib.container import ErrorbarContainer
 
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.schema import CLASSES, CLASSES_II
-from jetsym.plotting import plot_confusion, plot_reliability, plot_roc
+from jetsym.plotting import plot_confusion, plot_reliability, plot_roc, plot_rocs
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,20 @@ def test_roc_curves_are_the_rejections():
     for point, item in zip(points, bounded, strict=True):
         lower, upper = item.interval
         assert tuple(point.lines[2][0].get_segments()[0][:, 1]) == pytest.approx((lower, min(upper, 10 * item.value)))
+
+
+def test_working_points_stand_at_their_efficiencies():
+    """Where several do, the ends of their intervals differ in width, so that none hides another."""
+    found = evaluation(6000)
+    bounded = next(name for name, item in found.rejections.items() if item.passed and not item.few)
+    for ax in (plot_roc(found), plot_rocs({"one": found, "other": found}, signal=bounded)):
+        bars = [item for item in ax.containers if isinstance(item, ErrorbarContainer)]
+        places = [float(item.lines[0].get_xdata()[0]) for item in bars]
+        carets = [float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() == "^" and len(line.get_xdata())]
+        assert {*places, *carets} <= {item.signal_efficiency for item in found.rejections.values()}
+        widths = [(place, item.lines[1][0].get_markersize()) for place, item in zip(places, bars, strict=True)]
+        assert len(bars) > 1
+        assert len(set(widths)) == len(widths)
 
 
 def test_a_sample_without_background_has_no_curves():

@@ -159,7 +159,8 @@ def auc_with_influence(
     Raises
     ------
     DataError
-        One of the two kinds is missing, or the weights of one, or of a kind of background, sum to zero or less.
+        One of the two kinds is missing, or the weights of one, or of a kind of background, sum to zero or less, or a
+        score is NaN.
 
     Examples
     --------
@@ -167,7 +168,7 @@ def auc_with_influence(
     >>> area, influence.tolist()
     (0.75, [0.125, -0.125, -0.125, 0.125])
     """
-    is_signal = both_kinds(is_signal)
+    is_signal = both_kinds(is_signal, score)
     values = as_weights(weights, len(score))
     signal, background = score[is_signal], score[~is_signal]
     of_signal, of_background = positive(values[is_signal], "the signal"), values[~is_signal]

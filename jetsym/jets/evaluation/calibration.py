@@ -13,7 +13,7 @@ from torch import Tensor
 from jetsym.errors import DataError
 from jetsym.jets.evaluation.rejection import effective_counts
 from jetsym.jets.evaluation.scores import Scores, as_logits
-from jetsym.jets.evaluation.shares import Weights
+from jetsym.jets.evaluation.shares import Weights, expect_ordered
 from jetsym.jets.weights import as_weights
 
 __all__ = ["Calibration", "measure_calibration"]
@@ -85,7 +85,7 @@ def measure_calibration(
     Raises
     ------
     DataError
-        There are no jets, or the logits are probabilities.
+        There are no jets, the logits are probabilities, or some are NaN.
 
     Notes
     -----
@@ -104,6 +104,7 @@ def measure_calibration(
         raise DataError("there are no jets to calibrate on; expected at least one")
     best, decided = as_logits(logits, scores).double().softmax(dim=-1).max(dim=-1)
     probability, right = best.numpy(force=True), (decided == label).numpy(force=True)
+    expect_ordered(probability)
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, probability, side="left") - 1, 0, bins - 1)
     own = as_weights(weights, len(label))

@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from jetsym.errors import ConfigError, DataError, closest
-from jetsym.jets.evaluation.shares import Weights
+from jetsym.jets.evaluation.shares import Weights, expect_ordered
 from jetsym.jets.evaluation.working_points import background_share_with_influence, cuts_at
 from jetsym.jets.weights import as_weights, effective_number
 
@@ -204,7 +204,8 @@ def measure_rejection(
     Raises
     ------
     DataError
-        The efficiency is out of range, or one of the two kinds is missing, or its weights sum to zero or less.
+        The efficiency is out of range, or one of the two kinds is missing, or its weights sum to zero or less, or a score is
+        NaN.
 
     Examples
     --------
@@ -286,6 +287,7 @@ def passing_share_interval(
     """
     if not 0 < confidence < 1:
         raise DataError(f"confidence is {confidence}; expected a level in (0, 1)")
+    expect_ordered(signal, background)
     of_signal, of_background = as_weights(signal_weights, len(signal)), as_weights(background_weights, len(background))
     found = np.asarray(signal) >= cuts_at(signal, np.array([signal_efficiency]), of_signal)[0]
     share, variance = _share_and_variance(of_signal[found], of_signal[~found])

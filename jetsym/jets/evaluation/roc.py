@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from jetsym.jets.evaluation.rejection import effective_counts
+from jetsym.jets.evaluation.shares import expect_ordered
 from jetsym.jets.evaluation.working_points import cuts_at
 from jetsym.jets.weights import effective_number
 
@@ -42,6 +43,7 @@ def roc_points(
     >>> [round(row[79], 3) for row in (efficiency, share, low, high)]
     [0.8, 0.2, 0.156, 0.25]
     """
+    expect_ordered(score)
     own = weights[~is_signal]
     order = np.argsort(score[~is_signal])
     cuts = cuts_at(score[is_signal], np.array(EFFICIENCIES), weights[is_signal])

@@ -11,7 +11,7 @@ from torch import Tensor
 from jetsym.errors import DataError
 from jetsym.jets.weights import as_weights
 
-__all__ = ["Weights", "both_kinds", "positive", "share_with_influence"]
+__all__ = ["Weights", "both_kinds", "expect_ordered", "positive", "share_with_influence"]
 
 #: (n,) weights of jets; None where each counts once.
 Weights = Tensor | NDArray[Any] | None
@@ -38,12 +38,29 @@ def share_with_influence(hits: NDArray[np.bool_], weights: Weights = None) -> tu
     return share, values * (hits - share) / values.sum()
 
 
-def both_kinds(is_signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which jets are signal, as bool (n,), where there are jets of both kinds; refuse it otherwise."""
+def both_kinds(is_signal: NDArray[np.bool_], score: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which jets are signal, as bool (n,), where there are jets of both kinds; refuse it otherwise, and NaN."""
     is_signal = np.asarray(is_signal, dtype=bool)
+    expect_ordered(score)
     if is_signal.all() or not is_signal.any():
         raise DataError(f"the sample has {int(is_signal.sum())} signal jets of {len(is_signal)}; expected both kinds")
     return is_signal
+
+
+def expect_ordered(*scores: NDArray[np.floating]) -> None:
+    """Refuse scores that are NaN, which numpy sorts above all others, as if they were surely signal.
+
+    Raises
+    ------
+    DataError
+        Some are.
+    """
+    for each in scores:
+        if lost := int(np.isnan(each).sum()):
+            raise DataError(
+                f"the scores of {lost} of {len(each)} jets are NaN, the first of number {int(np.isnan(each).argmax())}; "
+                "expected numbers: leave these jets out"
+            )
 
 
 def positive(weights: NDArray[np.float64], whose: str, *, each: bool = False) -> NDArray[np.float64]:

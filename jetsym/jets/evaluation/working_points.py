@@ -106,7 +106,7 @@ def background_share_with_influence(
     """
     if not 0 < signal_efficiency <= 1:
         raise DataError(f"signal_efficiency is {signal_efficiency}; expected a share in (0, 1]")
-    is_signal, values = both_kinds(is_signal), as_weights(weights, len(score))
+    is_signal, values = both_kinds(is_signal, score), as_weights(weights, len(score))
     cut = cuts_at(score[is_signal], np.array([signal_efficiency]), values[is_signal])[0]
     of_background = positive(values[~is_signal], "the background")
     influence = np.zeros(len(score))

@@ -101,7 +101,10 @@ def _root(path: File) -> Iterator[Columns]:
             return np.array([None]) if values.ndim != 1 else np.asarray(ak.to_numpy(values))
 
         facts = {name: str(file[name]) for name, kind in kinds.items() if kind == "TObjString"}
-        yield Columns(tuple(tree.keys(recursive=False)), load, facts)
+        names = tuple(tree.keys(recursive=False))
+        # uproot writes the columns of an RNTuple in the order of the alphabet, whatever it is given.
+        ordered = kinds[chosen] == "TTree" or list(names) != sorted(names)
+        yield Columns(names, load, facts, ordered=ordered)
 
 
 @contextmanager

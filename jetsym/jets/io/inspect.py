@@ -40,6 +40,8 @@ _HISTOGRAMS: dict[str, tuple[str, NDArray[np.float64]]] = {
     "jet mass": ("jet mass [GeV]", np.linspace(0, 500, 101)),
     "particles per jet": ("particles per jet", np.arange(-0.5, 201, 4)),
 }
+#: Classes that lines on one axis can tell apart.
+_LINES = 5
 
 
 @dataclass
@@ -125,24 +127,46 @@ class Summary:
         return Group(title, classes, values, *notes)
 
     def plot(self, axes: Any = None) -> Axes:
-        """Draw histograms of jet pT, jet mass and multiplicity, a line per class; give the first of the three axes."""
+        """Draw histograms of jet pT, jet mass and multiplicity by class; give the first of the three axes.
+
+        Few classes are lines on one axis, as shares of their jets. More of them stand above each other, each as high as
+        its fullest bin.
+        """
         import matplotlib.pyplot as plt
 
+        from jetsym.plotting.style import LEGEND, REPORTS, colour_of
+
+        kinds = [name for name, count in self.counts.items() if count]
+        stacked = len(kinds) > _LINES
         if axes is None:
-            axes = plt.subplots(1, len(_HISTOGRAMS), figsize=(11, 3.2), layout="constrained")[1]
+            height = min(1.2 + 0.32 * len(kinds), 20.0) if stacked else 3.2
+            axes = plt.subplots(1, len(_HISTOGRAMS), figsize=(11, height), layout="constrained")[1]
         for ax, (name, (label, edges)) in zip(axes, _HISTOGRAMS.items(), strict=True):
             filled = np.flatnonzero(sum(self.histograms[name].values()))
-            for number, (kind, counts) in enumerate(self.histograms[name].items()):
-                if counts.any():
-                    # Five shades that differ in lightness, with three kinds of line.
-                    shade, line = plt.get_cmap("plasma")(number % 5 / 5), ("-", "--", ":")[number // 5 % 3]
-                    ax.stairs(counts / counts.sum(), edges, label=kind, color=shade, linestyle=line)
+            for number, kind in enumerate(kinds):
+                counts, colour = (
+                    self.histograms[name].get(kind, np.zeros(len(edges) - 1)),
+                    colour_of(number, len(kinds)),
+                )
+                if stacked:
+                    row = len(kinds) - 1 - number
+                    shape = row + 0.9 * counts / max(counts.max(), 1)
+                    ax.stairs(shape, edges, baseline=row, fill=True, color=colour, alpha=0.4)
+                    ax.stairs(shape, edges, baseline=row, color=colour)
+                elif counts.any():
+                    ax.stairs(counts / counts.sum(), edges, label=kind, color=colour, linestyle=REPORTS[number][0])
             if len(filled):
                 ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
             ax.set_xlabel(label)
-        axes[0].set_ylabel("share of the class's jets")
-        if len([count for count in self.counts.values() if count]) <= 20:
-            axes[-1].legend(fontsize="x-small", frameon=False)
+            if stacked:
+                ax.set_yticks([])
+                ax.set_ylim(0, len(kinds))
+        if stacked:
+            axes[0].set_yticks(np.arange(len(kinds)) + 0.4, kinds[::-1], fontsize="small" if len(kinds) < 40 else 5)
+            axes[0].tick_params(left=False)
+        else:
+            axes[0].set_ylabel("share of the class's jets")
+            axes[-1].legend(**LEGEND)
         first: Axes = axes[0]
         return first
 

@@ -137,17 +137,22 @@ def imported_network(option: str, entry: str) -> type[nn.Module]:
 
 
 def expect_logits(tagger: Tagger, jets: JetBatch) -> None:
-    """Refuse a network of a user that does not give one logit a class for jets, before it is trained.
+    """Refuse a network that does not give one logit a class for jets, before it is trained.
 
     Raises
     ------
+    DataError
+        Jets lack what the features of a tagger of jetsym are made of.
     ConfigError
         It fails on them, or gives something else, or a jet's logits depend on the jets beside it or on empty slots.
     """
-    if not isinstance(tagger, OwnNetwork):
-        return
     who, was = f"--model {tagger.name}", tagger.training
     tagger.eval()
+    if not isinstance(tagger, OwnNetwork):
+        with torch.no_grad():
+            tagger.forward(jets)  # not compiled, as a batch of this size comes once
+        tagger.train(was)
+        return
     try:
         with torch.no_grad():
             found: Any = tagger(jets)

@@ -20,7 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.inputs import InputForm
 
-__all__ = ["CARRIED", "carried", "follow", "is_known", "laws_named", "rearranged"]
+__all__ = ["CARRIED", "DISPLACED", "carried", "follow", "is_known", "laws_named", "rearranged"]
 
 #: Differences between a stored variable and the function that it is named after, of its size or of 1.
 _TOLERANCE = 2e-3
@@ -32,8 +32,10 @@ _PREFIX = re.compile(r"^(part|particle|pfcand|pfc|pf|cand|constituent|const)s?_"
 _FIXED = re.compile(
     r"^(mask|charge|pid|pdg_?id|is[a-z]+|(tanh_?)?d[0xz](val|err|sig)?|d[0z]_?(val|err|sig)|ones?|bias|nparticles)$"
 )
+#: What displacements are called.
+DISPLACED = "impact parameters"
 #: What variables that no move changes are of -> how their names begin.
-CARRIED = {"impact parameters": r"(tanh_?)?d[0xz]", "charge": "charge", "particle flags": "is|pid|pdg"}
+CARRIED = {DISPLACED: r"(tanh_?)?d[0xz]", "charge": "charge", "particle flags": "is|pid|pdg"}
 
 
 class _Quantities:

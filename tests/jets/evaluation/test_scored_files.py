@@ -367,8 +367,9 @@ def test_mistakes(case, tmp_path):
         evaluate_scores(path, **options)
 
 
-def test_mistakes_of_files(tmp_path, write):
-    path = write(".h5", {**scores(), "label": LABEL})
+@pytest.mark.parametrize("suffix", [".h5", ".ntuple.root"])
+def test_mistakes_of_files(tmp_path, write, suffix):
+    path = write(suffix, {**scores(), "label": LABEL})
     with pytest.raises(
         DataError, match=r"label numbers classes whose order this file does not keep; .*'\[score_QCD, s"
     ):
@@ -387,6 +388,18 @@ def test_mistakes_of_files(tmp_path, write):
         DataError, match=r"two\.root: holds 'a' \(TTree\), 'b' \(TTree\); expected one tree, or one called"
     ):
         read_scores(tmp_path / "two.root")
+
+
+def test_the_order_of_an_rntuple_is_kept_unless_it_is_that_of_the_alphabet(tmp_path, monkeypatch):
+    """uproot sorts the columns as it writes them, and ROOT does not."""
+    with uproot.recreate(tmp_path / "s.root") as file:
+        file["tree"] = {**scores(), "label": LABEL}
+    with open_columns(tmp_path / "s.root") as columns:
+        assert not columns.ordered
+    monkeypatch.setattr(uproot.behaviors.RNTuple.HasFields, "keys", lambda *_, **__: [*scores(), "label"])
+    with open_columns(tmp_path / "s.root") as columns:
+        assert columns.ordered
+        assert columns.names == (*scores(), "label")
 
 
 def test_lists_are_no_columns(jetclass_file):

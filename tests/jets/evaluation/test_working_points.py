@@ -4,8 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from jetsym.errors import DataError
+from jetsym.jets.evaluation.auc import auc_with_influence
+from jetsym.jets.evaluation.calibration import measure_calibration
+from jetsym.jets.evaluation.rejection import measure_rejection, passing_share_interval
+from jetsym.jets.evaluation.roc import roc_points
 from jetsym.jets.evaluation.working_points import background_rejection
 
 
@@ -33,3 +38,26 @@ def test_background_rejection_refuses_impossible_efficiencies(efficiency):
 def test_background_rejection_needs_both_kinds():
     with pytest.raises(DataError, match="has 2 signal jets of 2; expected both kinds"):
         background_rejection(np.array([0.0, 1.0]), np.array([True, True]), signal_efficiency=0.5)
+
+
+NAN = np.array([0.3, math.nan, 0.1, 0.7])
+KIND = np.array([True, True, False, False])
+
+
+@pytest.mark.parametrize("is_signal", [KIND, ~KIND])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda score, kind: background_rejection(score, kind, signal_efficiency=0.5),
+        lambda score, kind: measure_rejection(score, kind, signal_efficiency=0.5),
+        auc_with_influence,
+        lambda score, kind: roc_points(score, kind, np.ones(4), confidence=0.95),
+        lambda score, kind: passing_share_interval(score[kind], score[~kind], signal_efficiency=0.5, confidence=0.95),
+        lambda score, kind: measure_calibration(torch.from_numpy(score), torch.from_numpy(kind).long()),
+    ],
+)
+def test_scores_that_are_no_numbers_are_refused(measure, is_signal):
+    """NaN is sorted above all: as signal it would be found at every efficiency."""
+    with pytest.raises(DataError, match=r"scores of 1 of [24] jets are NaN, the first of number 1; expected numbers"):
+        measure(NAN, is_signal)
+    measure(np.nan_to_num(NAN, nan=2.5), is_signal)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 from PIL import Image
 
 from jetsym.cli import main
 from jetsym.errors import DataError
 from jetsym.jets import read
 from jetsym.jets.io.inspect import inspect
+from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.streaming.convert import convert
 
 
@@ -43,6 +46,27 @@ def test_bad_values_and_damage_are_counted(jetclass_file, jetclass_columns, make
     assert "b.root" in summary.damaged[0]
     with pytest.raises(DataError, match="not a ROOT file"):
         inspect(good.parent / "b.root")
+
+
+@pytest.mark.parametrize("split", ["test", "T*_000.root"])
+def test_ten_classes_stand_above_each_other_and_few_share_an_axis(split):
+    summary = inspect(sample_dir() / "test" if split == "test" else str(sample_dir() / "test" / split))
+    kinds = [name for name, count in summary.counts.items() if count]
+    ax = summary.plot()
+    for panel, found in zip(ax.get_figure().axes, summary.histograms.values(), strict=True):
+        shapes = [patch.get_data() for patch in panel.patches if isinstance(patch, StepPatch)]
+        if len(kinds) <= 5:
+            expected = [found[kind] / found[kind].sum() for kind in kinds]
+        else:
+            rows = range(len(kinds) - 1, -1, -1)
+            expected = [row + 0.9 * found[kind] / found[kind].max() for row, kind in zip(rows, kinds, strict=True)]
+            shapes = shapes[::2]  # the lines of the filled ones come after them
+        assert len(shapes) == len(kinds)
+        for shape, values in zip(shapes, expected, strict=True):
+            np.testing.assert_allclose(shape.values, values)
+    if len(kinds) > 5:
+        assert [label.get_text() for label in ax.get_yticklabels()] == kinds[::-1]
+    plt.close("all")
 
 
 def test_from_the_shell(numbered_files, tmp_path, capsys):

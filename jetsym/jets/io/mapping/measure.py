@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -64,13 +63,20 @@ def measured(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fa
 def _look(
     mapping: TreeMapping, files: list[File], look: Callable[[MappedReader], list[Found]], *, skip_bad: bool
 ) -> list[Found]:
-    """Look at file by file, and gather what has been found."""
+    """Look at file by file, and gather what has been found; where no file is left, say why."""
     found: list[Found] = []
+    reasons: list[DataError] = []
     for path in files:
-        with suppress(DataError if skip_bad else EmptyFileError):
+        try:
             index = index_mapped(path, mapping)
             with cast("MappedReader", index.reader(index)) as file, explained(path):
                 found += look(file)
+        except DataError as error:
+            if not (skip_bad or isinstance(error, EmptyFileError)):
+                raise
+            reasons.append(error)
+    if files and len(reasons) == len(files):
+        raise min(reasons, key=lambda error: isinstance(error, EmptyFileError))
     return found
 
 

@@ -497,6 +497,37 @@ def test_a_tagger_is_trained_and_tested_with_a_configuration(tmp_path, two_class
     assert f"{number} jets" in capsys.readouterr().out
 
 
+def test_a_tagger_whose_features_need_more_than_a_configuration_gives_is_refused_before_anything_is_written(
+    tmp_path, two_class_file
+):
+    """The default tagger takes charge, flags and displacements, and momenta are all that such a configuration has."""
+    configuration, file = written(tmp_path / "top.yaml", TOP), two_class_file(80)
+    how: dict[str, Any] = {"epochs": 1, "device": "cpu", "progress": False, "max_particles": 16}
+    remedy = "alone need none, such as those of --model particlenet --options.features kin"
+    with pytest.raises(DataError, match=f"the jets have no scalar 'charge', .* {remedy}"):
+        train(f"top:{file}", tmp_path / "run", mapping=configuration, **how)
+    options = {"features": "kin", "k": 4, "hidden": 8}
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    train(f"top:{file}", tmp_path / "run", mapping=configuration, model="particlenet", options=options, **how)
+
+
+@pytest.mark.parametrize("option", ["--mapping", "--data-config"])
+def test_a_misspelt_branch_is_named_where_standardisation_is_measured(tmp_path, two_class_file, option, capsys):
+    """Also where files that cannot be read are left out, as in inspect: none is left."""
+    content = TOP | {"preprocess": {"method": "auto"}}
+    content["new_variables"] = content["new_variables"] | {"part_more": "np.log(part_enrgy)"}
+    features = content["inputs"]["pf_features"]
+    content["inputs"] = content["inputs"] | {"pf_features": {**features, "vars": ["part_more"]}}
+    configuration, file = written(tmp_path / "top.yaml", content), two_class_file(20)
+    assert main(["inspect", str(file), option, str(configuration)]) == 1
+    error = capsys.readouterr().err
+    assert "has no branch 'part_enrgy'" in error
+    assert "'part_energy'" in error
+    with pytest.raises(DataError, match="has no branch 'part_enrgy'"):
+        open_mapping(configuration, [file, file], skip_bad=True)
+
+
 def test_file_lists_of_weaver_name_their_samples(tmp_path, two_class_file):
     configuration, files = written(tmp_path / "top.yaml", TOP), [two_class_file(20, seed=1), two_class_file(30, seed=2)]
     found = read([f"QCD:{files[0]}", f"Top:{files[1].parent}/*.root"], mapping=configuration)
