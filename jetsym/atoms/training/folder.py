@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jetsym.atoms.architectures.bias import expect_injection
 from jetsym.atoms.checkpoint import FINAL, epochs_in, is_whole, read_checkpoint
-from jetsym.errors import ConfigError
+from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import finished_file
 
 __all__ = [
@@ -113,7 +113,10 @@ def _remove(paths: Iterable[Path]) -> None:
 
 def best_of(folder: Path, *, trust: bool = False) -> str:
     """Say which epoch of a run validated best, how well, and which files hold its weights; "" where none is known."""
-    epoch = read_checkpoint(folder / FINAL, trust=trust).get("best_epoch")
+    try:
+        epoch = read_checkpoint(folder / FINAL, trust=trust).get("best_epoch")
+    except CheckpointError:  # a training that is over does not fail by what is said of it
+        return ""
     if not isinstance(epoch, int):
         return ""
     names, units, rows = _metrics(folder / METRICS)

@@ -70,6 +70,9 @@ def test_a_run_without_a_best_epoch_says_none(tmp_path, monkeypatch):
     assert "epoch 7, with validation loss 0.5, validation forces RMSE 12 meV/A; its weights" in folder.best_of(tmp_path)
     monkeypatch.setattr(folder, "read_checkpoint", lambda path, trust: {})
     assert not folder.best_of(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / "model.ckpt").write_text("no checkpoint")
+    assert not folder.best_of(tmp_path)
 
 
 @pytest.mark.slow
