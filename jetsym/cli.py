@@ -132,8 +132,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     if command.presets:
         words = expand_presets(words)
     try:
-        words = joined(words, parser, positional=command.positional)
-        expect_known(words, parser, elsewhere=lambda: elsewhere(program, command, parser))
+        typed, words = words, joined(words, parser, positional=command.positional)
+        expect_known(words, parser, elsewhere=lambda: elsewhere(program, command, parser), typed=typed)
         expect_configurations(words)
         options = parser.instantiate(parser.parse_args(words))
     except UnicodeDecodeError:
@@ -164,7 +164,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         helps = "choose a smaller --batch_size" if hasattr(options, "batch_size") else None
         with lacks_explained("the command could not go on", memory=helps), naming_written(), fitted(terminal_width()):
             result = function(**vars(options))
-    if isinstance(result, Path):
+    if isinstance(result, Path) and ranks.is_first:
         print(result)
     return 0
 

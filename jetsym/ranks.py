@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from jetsym.errors import JetsymError
+from jetsym.errors import DataError, JetsymError
 from jetsym.slurm import step
 
 __all__ = ["ALONE", "Ranks", "here", "sharing", "started"]
@@ -40,8 +40,8 @@ class Ranks:
     --------
     >>> [Ranks(rank, 3).share(slice(10, 15)) for rank in range(3)]
     [slice(10, 11, None), slice(11, 13, None), slice(13, 15, None)]
-    >>> Ranks().in_order(lambda: [(7, "b"), (2, "a")])
-    ['a', 'b']
+    >>> Ranks().in_order(lambda: [(7, "b"), (2, "a")]), Ranks().of_first(lambda: "first")
+    (['a', 'b'], 'first')
     """
 
     rank: int = 0
@@ -67,6 +67,30 @@ class Ranks:
             as it is.
         """
         return [value for _, value in sorted(self._gathered(task), key=itemgetter(0))]
+
+    def of_first(self, task: Callable[[], T]) -> T:
+        """Return what a task finds in the first process, in each of them; the others wait for it.
+
+        Raises
+        ------
+        JetsymError
+            As :meth:`in_order` does.
+        """
+        return self.in_order(lambda: [(0, task())] if self.is_first else [])[0]
+
+    def expect_same(self, value: object, what: str) -> None:
+        """Refuse to go on where processes differ in what they have found, such as the files that are there.
+
+        Raises
+        ------
+        DataError
+            In each of them, with the number of the first one that differs.
+        """
+        found = self.in_order(lambda: [(self.rank, value)])
+        if other := next((rank for rank, one in enumerate(found) if one != found[0]), None):
+            raise DataError(
+                f"process {other} of {self.size} finds other {what} than process 0; expected the same on all machines"
+            )
 
     def _gathered(self, task: Callable[[], list[tuple[int, T]]]) -> list[tuple[int, T]]:
         if self.size == 1:

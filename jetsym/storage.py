@@ -229,6 +229,7 @@ UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("regimes", 1): one_against_the_rest,
     ("learning-rates", 0): _of_kind("learning-rates"),
     ("potential", 0): _of_kind("potential"),
+    ("potential", 1): dict,  # which knows no errors of A: what it lacks is None
     ("relaxation", 0): _of_kind("relaxation"),
     ("phonons", 0): _of_kind("phonons"),
 }

@@ -302,7 +302,7 @@ def test_tables_are_what_was_measured(builder):
 
 #: Results that name the commit that they were measured at, and those of which the commit that printed them is known.
 MEASURED = (
-    *("demo", "evaluation", "faults", "least_bias", "particlenet", "particlenet_costs"),
+    *("demo", "evaluation", "faults", "least_bias", "memory", "particlenet", "particlenet_costs"),
     *("scaling", "sizes_of_jets", "tensor_basis", "what_a_and_b_are"),
 )
 PRINTED = (

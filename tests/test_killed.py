@@ -16,7 +16,8 @@ import jetsym
 from jetsym.errors import DataError
 from jetsym.files import UNFINISHED, is_unfinished
 from jetsym.jets import read
-from jetsym.jets.io.streaming.convert import JOURNAL, convert, to_parquet
+from jetsym.jets.io.streaming.appending import JOURNAL
+from jetsym.jets.io.streaming.convert import convert, to_parquet
 from jetsym.jets.io.streaming.stream import JetStream
 
 MOMENTS = 10

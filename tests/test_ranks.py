@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet
 import pytest
 import torch
@@ -17,6 +21,8 @@ from jetsym.cli import main
 from jetsym.jets import checkpoint
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.io.sample import sample_dir
+from jetsym.jets.io.streaming.appending import JOURNAL
+from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.models import PointNet
 from jetsym.probing.reports.attribution import Attribution
 from jetsym.probing.reports.read import read_report
@@ -157,3 +163,81 @@ def test_two_processes_predict_and_evaluate_as_one_does(model, tmp_path):
     assert tables[0].equals(tables[1])
     one, two = (Evaluation.load(tmp_path / f"{name}.json").to_dict() for name in ("one", "two"))
     assert one == two
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["cache", "parquet"])
+def test_two_processes_convert_as_one_does(tmp_path, to):
+    words = ["convert", sample_dir() / "test", sample_dir() / "val", "--to", to, "--out"]
+    if to == "parquet":
+        words.remove(sample_dir() / "val")  # whose files have the same names
+    assert main([*map(str, words), str(tmp_path / "one")]) == 0
+    for _ in range(2):  # the second finds all there
+        done = run(["-m", "jetsym.cli", *words, tmp_path / "two"])
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(str(tmp_path / "two")) == 1
+        assert files_in(tmp_path / "two") == files_in(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_a_conversion_that_fails_in_one_process_ends_all_with_a_line_each_and_goes_on_in_one(tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(sample_dir() / "test", data)
+    damaged = sorted(data.glob("*.root"))[3]  # the second one's second
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2] + bytes(2000) + whole[len(whole) // 2 + 2000 :])
+    words = ["convert", data, "--out", tmp_path / "cache"]
+    done = run(["-m", "jetsym.cli", *words])
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("jetsym convert: error: ")]
+    assert len(said) == 2
+    assert all(damaged.name in line for line in said)
+    assert sum("process 1 of 2 ended with" in line for line in said) == 1
+    assert done.stderr.count("Traceback") <= 1  # of torchrun itself
+    assert {path.name for path in (tmp_path / "cache").iterdir() if path.suffix != ".npy"} == {JOURNAL}
+    assert json.loads((tmp_path / "cache" / JOURNAL).read_text())["blocks"] == 2
+    damaged.write_bytes(whole)
+    assert main([*map(str, words)]) == 0
+    assert {*files_in(tmp_path / "cache")} >= {"manifest.json", "values.npy"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["the first", "the second", "all"])
+def test_a_killed_conversion_goes_on(tmp_path, killed):
+    """The sample under many names; one process or all of them are killed with SIGKILL once something is written."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(40):
+        for path in sorted((sample_dir() / "test").glob("*.root"))[:2]:
+            shutil.copyfile(path, data / f"{path.stem}_{number}.root")
+    words = ["-m", "jetsym.cli", "convert", data, "--out", tmp_path / "cache"]
+    command = [*TORCHRUN, "2", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "cache" / JOURNAL
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and json.loads(journal.read_text()).get("blocks", 0) > 3):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ranks = {rank_of(one): one for one in psutil.Process(process.pid).children(recursive=True)}
+    for rank in {"the first": [0], "the second": [1], "all": [0, 1]}[killed]:
+        ranks[rank].kill()
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode != 0, said
+    assert not (tmp_path / "cache" / "manifest.json").exists()
+    done = run(words, processes=3)
+    assert done.returncode == 0, done.stderr
+    convert(data, tmp_path / "one", progress=False)
+    assert files_in(tmp_path / "cache") == files_in(tmp_path / "one")
+
+
+def rank_of(process: psutil.Process) -> int | None:
+    """The rank that torchrun has given a process; None for a helper of its own."""
+    try:
+        return int(process.environ()["RANK"])
+    except (KeyError, psutil.Error):
+        return None

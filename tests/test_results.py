@@ -50,6 +50,12 @@ def faults():
     return Faults({"kills": Part({"refused": 2, "right": 1})}, {"seed": 0})
 
 
+def memory():
+    from jetsym.benchmarks.memory import Memory, Run
+
+    return Memory((Run("probe", 10, 300.0, 400.0), Run("probe", 20, 300.0, 401.0)), {"seed": 0})
+
+
 def scaling():
     from jetsym.benchmarks.scaling import AXES, Law, Scaling
 
@@ -74,6 +80,7 @@ MADE = {
     "learning-rates": lambda w: before("learning-rates", "learning_rate.json"),
     "local": lambda w: w.lorentz.local["beam"],
     "lorentz": lambda w: w.lorentz,
+    "memory": lambda w: memory(),
     "over": lambda w: jetsym.probe(
         lambda x, t: {"y": x[:, 0] * t + 1}, w.points, over={"t": [0.5, 1.0]}, l_max=1, progress=False
     ),
@@ -90,7 +97,7 @@ MADE = {
     "watch": lambda w: replace(w.watch, settings={"structures": 5}),
 }
 #: Kinds that are words and tables, and have no figure.
-WITHOUT_FIGURE = {"assertions", "check", "diagnosis", "faults", "layers", "regimes"}
+WITHOUT_FIGURE = {"assertions", "check", "diagnosis", "faults", "layers", "memory", "regimes"}
 #: Kinds whose figure has several panels, and how many.
 PANELS = {"comparison": 4, "lorentz": 3, "phonons": 2, "relaxation": 2, "scaling": 8}
 

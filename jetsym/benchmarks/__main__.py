@@ -29,6 +29,9 @@ BENCHMARKS = {
     "faults": Command(
         "jetsym.benchmarks.faults:faults", "damage files, kill commands, fill disks, and count how that ends"
     ),
+    "memory": Command(
+        "jetsym.benchmarks.memory:memory", "measure the memory of evaluations, predictions and probes of many jets"
+    ),
     "scaling": Command(
         "jetsym.benchmarks.scaling:scaling", "measure how time and memory grow with jets, particles, layers and l_max"
     ),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import math
 import multiprocessing
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +26,7 @@ __all__ = [
     "costs",
     "finished",
     "matrix_product_rate",
+    "memory_of",
     "peak_growth",
     "processor_seconds",
     "seconds",
@@ -100,8 +105,17 @@ def peak_growth(function: Callable[..., Callable[[], Any]], *arguments: Any) -> 
     float
         NaN where the system does not tell.
     """
+    before, peak = memory_of(function, *arguments)
+    return peak - before
+
+
+def memory_of(function: Callable[..., Callable[[], Any]], *arguments: Any) -> tuple[float, float]:
+    """Measure the MiB that are resident in a fresh process before it runs a task, and at most while it does.
+
+    Parameters and NaN are those of :func:`peak_growth`.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_growth, function, arguments).result()
+        return pool.submit(_memory, function, arguments).result()
 
 
 def costs(
@@ -145,18 +159,32 @@ def _costs(
     return times or [first], grown
 
 
-def _growth(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> float:
-    return _grown(function(*arguments))
+def _memory(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> tuple[float, float]:
+    return _resident(function(*arguments))
 
 
 def _grown(task: Callable[[], Any]) -> float:
+    before, peak = _resident(task)
+    return peak - before
+
+
+def _resident(task: Callable[[], Any]) -> tuple[float, float]:
+    """Run a task; return the MiB that were resident before, and at most."""
+    _give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports and of the preparation
         before = _status("VmRSS")
         task()
-        return (_status("VmHWM") - before) / 1024
+        return before / 1024, _status("VmHWM") / 1024
     except OSError:
-        return float("nan")
+        return math.nan, math.nan
+
+
+def _give_back() -> None:
+    """Give memory back that the preparation has freed, which the task would take again without any growth."""
+    gc.collect()
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # glibc's
+        library.malloc_trim(0)
 
 
 def _status(name: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from jetsym.atoms.frames import expect_usable
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
-from jetsym.atoms.workflows.calculators import Dtype, calculator
+from jetsym.atoms.workflows.calculators import Dtype, calculator, calculator_of
 from jetsym.atoms.workflows.forbidden import SYMPREC
 from jetsym.atoms.workflows.groups import refined
 from jetsym.commands import check_results, keep_numbers, save
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.relaxation import RelaxationReport
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
-__all__ = ["dynamics", "phonons", "relax"]
+__all__ = ["dynamics", "phonons", "phonons_calculator", "relax", "relax_calculator"]
 
 #: What --symmetrize may be besides the groups of all rotations.
 NONE, SPACE = "none", "space"
+#: Endings of the files that go beside the report of a relaxation.
+RELAXED = (".png", "-plain.xyz", "-symmetrized.xyz")
 
 
 def relax(
@@ -85,17 +89,60 @@ def relax(
     out
         A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a figure (.png) go beside it.
     """
+    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    check_results(out, model, structure, beside=RELAXED)
+    atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine)
+    return _relaxed(atoms, potential, average, rattle=rattle, symprec=symprec, refine=refine, out=out, **options)
+
+
+def relax_calculator(
+    structure: str,
+    *,
+    calculator: str = "",
+    symmetrize: str = SPACE,
+    l_max: int = 4,
+    index: int = 0,
+    rattle: float = 0.0,
+    symprec: float = SYMPREC,
+    refine: bool = False,
+    out: str | None = None,
+    **options: Any,
+) -> RelaxationReport:
+    """Relax a structure with a calculator of ASE as it is and with its symmetry restored, and compare.
+
+    Parameters
+    ----------
+    calculator
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
+    structure, symmetrize, l_max, index, rattle, symprec, refine, out
+        As for :func:`jetsym.commands.atoms.relax`.
+    """
+    check_results(out, structure, beside=RELAXED)
+    atoms, potential, average = _prepared(
+        structure, index, partial(calculator_of, calculator), symmetrize, l_max, symprec, refine
+    )
+    return _relaxed(atoms, potential, average, rattle=rattle, symprec=symprec, refine=refine, out=out, **options)
+
+
+def _relaxed(
+    atoms: Atoms,
+    potential: Calculator,
+    average: SymmetrizedCalculator | None,
+    *,
+    rattle: float,
+    symprec: float,
+    refine: bool,
+    out: str | None,
+    **options: Any,
+) -> RelaxationReport:
+    """Relax a structure, save what is found and print it."""
     from jetsym.atoms.workflows.relaxation import relax as minimise
 
-    check_results(out, model, structure, beside=(".png", "-plain.xyz", "-symmetrized.xyz"))
-    atoms, potential, symmetrized = _prepared(
-        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max, symprec, refine
-    )
     if rattle:
         moves = np.random.default_rng(options.get("seed", 0)).normal(scale=rattle, size=(len(atoms), 3))
         atoms.set_positions(atoms.positions + moves)
     with quiet():
-        report = minimise(atoms, potential, symmetrized=symmetrized, symprec=symprec, **options)
+        report = minimise(atoms, potential, symmetrized=average, symprec=symprec, **options)
     report = replace(report, meta={**report.meta, "refine": refine})  # above, as the average keeps to it
     if out is not None:
         report.write_structures(out)
@@ -150,16 +197,61 @@ def phonons(
         A JSON file to write the report to; a figure (.png) goes beside it, and phonopy's files of each run,
         -plain-phonopy_params.yaml and -plain-FORCE_CONSTANTS.
     """
+    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    check_results(out, model, structure, options.get("nac"), beside=_phonon_files())
+    atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine)
+    return _vibrated(atoms, potential, average, symprec=symprec, out=out, **options)
+
+
+def phonons_calculator(
+    structure: str,
+    *,
+    calculator: str = "",
+    symmetrize: str = SPACE,
+    l_max: int = 4,
+    index: int = 0,
+    symprec: float = SYMPREC,
+    refine: bool = False,
+    out: str | None = None,
+    **options: Any,
+) -> PhononReport:
+    """Compute a crystal's phonons with a calculator of ASE as it is and with its symmetry restored.
+
+    Parameters
+    ----------
+    calculator
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
+    structure, symmetrize, l_max, index, symprec, refine, out
+        As for :func:`jetsym.commands.atoms.phonons`.
+    """
+    check_results(out, structure, options.get("nac"), beside=_phonon_files())
+    atoms, potential, average = _prepared(
+        structure, index, partial(calculator_of, calculator), symmetrize, l_max, symprec, refine
+    )
+    return _vibrated(atoms, potential, average, symprec=symprec, out=out, **options)
+
+
+def _phonon_files() -> tuple[str, ...]:
+    """Return the endings of the files that go beside a report."""
     from jetsym.atoms.workflows.phonon_report import PHONOPY_FILES
+
+    return (".png", *(f"-{run}{end}" for run in ("plain", "projected", "symmetrized") for end in PHONOPY_FILES))
+
+
+def _vibrated(
+    atoms: Atoms,
+    potential: Calculator,
+    average: SymmetrizedCalculator | None,
+    *,
+    symprec: float,
+    out: str | None,
+    **options: Any,
+) -> PhononReport:
+    """Compute phonons, save what is found and print it."""
     from jetsym.atoms.workflows.phonons import phonons as measure
 
-    files = [f"-{run}{ending}" for run in ("plain", "projected", "symmetrized") for ending in PHONOPY_FILES]
-    check_results(out, model, structure, options.get("nac"), beside=(".png", *files))
-    atoms, potential, symmetrized = _prepared(
-        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max, symprec, refine
-    )
     with quiet():
-        report = measure(atoms, potential, symmetrized=symmetrized, symprec=symprec, **options)
+        report = measure(atoms, potential, symmetrized=average, symprec=symprec, **options)
     if out is not None:
         report.write_phonopy(out)
     save(report, out)
@@ -231,9 +323,8 @@ def dynamics(
     from jetsym.atoms.workflows.dynamics_report import dynamics as measure
 
     check_results(out, model, structure)
-    atoms, potential, average = _prepared(
-        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max, symprec, refine=False
-    )
+    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine=False)
     if average is None:
         raise ConfigError("--symmetrize is 'none', of which there is no random frame; expected O3, SO3 or space")
     choice: Any = [name.strip() for name in frames.split(",")]
@@ -258,18 +349,13 @@ def dynamics(
 def _prepared(
     structure: str,
     index: int,
-    model: str,
-    version: str | None,
-    variant: str | None,
-    dtype: Dtype | None,
-    device: str | None,
-    trust: bool,
+    made: Callable[[], Calculator],
     symmetrize: str,
     l_max: int,
     symprec: float,
     refine: bool,
 ) -> tuple[Atoms, Calculator, SymmetrizedCalculator | None]:
-    """Load the structure, the model's calculator, and that averaged over a group."""
+    """Load the structure, make the calculator, and that averaged over a group."""
     over = symmetrize.lower()
     if over not in (NONE, SPACE):
         names = (NONE, SPACE, GroupName.O3, GroupName.SO3)
@@ -286,7 +372,7 @@ def _prepared(
     expect_usable(atoms, f"structure {index} of {structure}")
     if refine:
         atoms = refined(atoms, symprec)
-    potential = calculator(model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    potential = made()
     atoms.calc = None
     try:
         with quiet():

@@ -36,7 +36,7 @@ def describe(parser: ArgumentParser, function: Callable[..., Any]) -> None:
     known = descriptions(function)
     where: dict[str, Any] = {action.dest: action for action in parser._actions}
     for action in parser._actions:
-        action.help = _OWN.get(action.dest) or action.help or known.get(action.dest) or ""
+        action.help = _OWN.get(action.dest) or known.get(action.dest) or action.help or ""
         if action.dest == "print_config":
             action.metavar = ""
     names = frozenset(name for name, action in where.items() if action.option_strings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,13 @@ _UNKNOWN_KEY = re.compile(r"[Oo]ption '([\w.]+)' is not accepted|does not accept
 _NUMBER = re.compile(r"-\.?\d")
 
 
-def expect_known(words: Sequence[str], parser: ArgumentParser, *, elsewhere: Callable[[], Mapping[str, str]]) -> None:
+def expect_known(
+    words: Sequence[str],
+    parser: ArgumentParser,
+    *,
+    elsewhere: Callable[[], Mapping[str, str]],
+    typed: Sequence[str] = (),
+) -> None:
     """Refuse options that a command does not have, and words that belong to none of those that it has.
 
     Parameters
@@ -34,6 +41,8 @@ def expect_known(words: Sequence[str], parser: ArgumentParser, *, elsewhere: Cal
         What reads it.
     elsewhere
         Returns the options of other forms of the command, and the option that these forms are called by.
+    typed
+        The command line in the order in which it was typed.
 
     Raises
     ------
@@ -64,8 +73,33 @@ def expect_known(words: Sequence[str], parser: ArgumentParser, *, elsewhere: Cal
             if word.startswith("-") and not _NUMBER.match(word):
                 raise ConfigError(_one_dash(word, parser))
         else:
-            said = _one_dash(word, parser) if word.startswith("-") else f"{word!r} belongs to no option"
+            said = _one_dash(word, parser) if word.startswith("-") else _left_over(word, parser, typed)
             raise ConfigError(f"{said}; expected {parser.usage}")
+
+
+def _left_over(word: str, parser: ArgumentParser, typed: Sequence[str]) -> str:
+    """Say that a word belongs to no option, and what the option takes that it was typed behind."""
+    places = [place for place, one in enumerate(typed) if one == word]
+    behind = (
+        [*itertools.takewhile(lambda one: not one.startswith("--"), reversed(typed[: places[-1]]))] if places else []
+    )
+    flag = typed[places[-1] - len(behind) - 1] if places and len(behind) < places[-1] else ""
+    action = next((one for one in parser._actions if flag in one.option_strings), None)
+    hint = getattr(action, "_typehint", None)
+    if not behind or hint is None:
+        return f"{word!r} belongs to no option"
+    numbers = [*itertools.takewhile(_is_number, [*reversed(behind), word])]
+    several = f", several as '[{', '.join(numbers)}]'" if len(numbers) > 1 and _takes_numbers(hint) else ""
+    return f"{word!r} belongs to no option, as {flag} takes one value, {_expected(hint, flag, in_it=False)}{several}"
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"-?[\d.]+(e-?\d+)?", word) is not None
+
+
+def _takes_numbers(hint: Any) -> bool:
+    """Tell whether an option takes a list of numbers."""
+    return any(get_args(kind)[:1] in ((int,), (float,)) for kind in get_args(hint))
 
 
 def _one_dash(word: str, parser: ArgumentParser) -> str:

@@ -97,7 +97,12 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.data:download", "fetch published weights of taggers, or public jets", positional=True
     ),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
-    "convert": Command("jetsym.commands.data:convert", "make a cache of files of jets that streams read faster", True),
+    "convert": Command(
+        "jetsym.commands.data:convert",
+        "make a cache of files of jets that streams read faster",
+        positional=True,
+        shares=True,
+    ),
     "inspect": Command("jetsym.commands.data:inspect", "show what files of jets or a cache hold", True),
     "train": Command(
         "jetsym.commands.training:train",
@@ -190,12 +195,14 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.atoms:relax",
         "relax a structure, symmetrised at inference and not",
         positional=True,
+        instead={"--calculator": "jetsym.commands.atoms:relax_calculator"},
         numbers=True,
     ),
     "phonons": Command(
         "jetsym.commands.atoms:phonons",
         "compute phonons of a crystal, symmetrised at inference and not",
         positional=True,
+        instead={"--calculator": "jetsym.commands.atoms:phonons_calculator"},
         numbers=True,
     ),
 }

@@ -49,8 +49,9 @@ from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
 
-#: Roundings by which a group may seem to change what stays.
-STAYS = 16.0
+#: Elements of which one changes inputs that are changed at all, of a group of two as well; and the roundings by which
+#: they may seem to change what stays.
+SOME, STAYS = 32, 16.0
 
 AT_REST = (
     "The group acts where the momenta of each sample have no sum; those with a negative energy are taken as incoming "
@@ -249,9 +250,10 @@ class Arrays(Naming, Domain):
         moving = self.moving(inputs)
         if symmetry.is_at_rest or not moving:  # a single particle at rest stays, and may be one part of a measurement
             return
-        for part in self.batches(inputs):
-            some = self.select(inputs, part)
-            before, after = arrays_of(some), arrays_of(action.move(some, _few_elements(symmetry)))
+        elements = _few_elements(symmetry, SOME)
+        for start in range(0, self.size(inputs), SAMPLES):
+            some = self.select(inputs, slice(start, start + SAMPLES))
+            before, after = arrays_of(some), arrays_of(action.move(some, elements))
             for key in moving:
                 ours, theirs = (np.asarray(to_numpy(items[key]), dtype=np.float64) for items in (before, after))
                 apart = np.abs(theirs - np.concatenate([ours] * (len(theirs) // len(ours))))
@@ -401,8 +403,8 @@ def _spread(values: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:
     return values.reshape(*values.shape[:2], *[1] * (ndim - 2), *values.shape[2:])
 
 
-def _few_elements(symmetry: Symmetry) -> NDArray[np.float64]:
-    """Return two elements of a group, or two rapidities."""
+def _few_elements(symmetry: Symmetry, n: int = 2) -> NDArray[np.float64]:
+    """Return a few elements of a group, or two rapidities."""
     if not symmetry.is_compact:
         return np.array([0.5, -0.7])
-    return group_of(symmetry).sample(2, np.random.default_rng(0))
+    return group_of(symmetry).sample(n, np.random.default_rng(0))

@@ -37,6 +37,8 @@ from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["JETS", "Jets"]
 
+#: Jets whose momenta are looked at at a time.
+AT_ONCE = 4096
 #: What a report says of displacements that go into a model.
 HELD_NOTE = f"Held fixed, as only turns about the beam leave them alone: {', '.join(actions.HELD_FIXED)}."
 #: Jets that tell whether they do.
@@ -209,7 +211,8 @@ def _load(source: Any, *, limit: int, max_particles: int, model: Any) -> JetBatc
         raise DataError(
             f"{len(empty)} jets have no particles (the first is jet {empty[0]}); leave them out of the inputs"
         )
-    if not jets.p4[jets.mask].isfinite().all():
+    parts = zip(jets.p4.split(AT_ONCE), jets.mask.split(AT_ONCE), strict=True)
+    if not all(bool(p4[mask].isfinite().all()) for p4, mask in parts):
         raise DataError("the jets hold NaN or infinite momenta; leave those jets out of the inputs")
     # Their axes have as many places as the data configuration says, whatever the jets have.
     return jets.widen(max_particles) if own_files and jets.max_particles < max_particles else jets.trim()

@@ -15,7 +15,17 @@ from matplotlib.lines import Line2D
 from jetsym.arguments import checked
 from jetsym.errors import ConfigError
 from jetsym.plotting.layers import apart, grouped
-from jetsym.plotting.style import LEGEND, REPORTS, axes_of, figure_of, finished, irrep_style, kept, log_scale
+from jetsym.plotting.style import (
+    LEGEND,
+    REPORTS,
+    axes_of,
+    figure_of,
+    finished,
+    irrep_style,
+    kept,
+    log_scale,
+    tilt_labels,
+)
 
 __all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_errors", "plot_pseudotensors"]
 
@@ -25,6 +35,8 @@ SMALLEST = 1e-5
 SIZE = 5.2, 3.4
 #: In depth from output to output, which all have depth 1; and how many letters of their names a label has room for.
 STEP, NAMED = 0.06, 24
+#: Letters of all names that have room side by side below the axis.
+ROOM = 40
 
 
 @checked(comparison=kept("comparison"))
@@ -119,7 +131,10 @@ def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
             ax.hlines(item.noise_floor, here - 0.3, here + 0.3, color="0.6", linewidth=1.0)
     log_scale(ax, low=SMALLEST)
     ax.set_ylim(bottom=lowest / 10)
-    ax.set_xticks(range(len(labels)), labels, fontsize="small")
+    if sum(max(map(len, label.splitlines())) for label in labels) > ROOM:
+        tilt_labels(ax, [" ".join(label.splitlines()) for label in labels], width=ROOM)
+    else:
+        ax.set_xticks(range(len(labels)), labels, fontsize="small")
     ax.set_xlim(-0.6, len(labels) - 0.4)
     ax.set_ylabel("equivariance error A")
     handles = [

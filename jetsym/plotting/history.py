@@ -23,6 +23,7 @@ from jetsym.plotting.style import (
     beyond,
     draw_above,
     finished,
+    in_lines,
     irrep_style,
     irrep_title,
     kept,
@@ -61,7 +62,7 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     values, errors = (history.over_steps(name)[:, row] for name in ("tail", "tail_stderr"))
     draw_above(ax, history.steps, values, errors, lowest, label=beyond(history.irreps), **TAIL)
     ax.set_ylim(lowest, 1.6)
-    ax.set_title(layer, fontsize="medium")
+    ax.set_title(in_lines(layer), fontsize="medium")
     ax.set_ylabel("fraction of power b")
     return _finished(ax, history, irrep_title(history.irreps) if legend else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -35,6 +36,7 @@ __all__ = [
     "few_ticks",
     "figure_of",
     "finished",
+    "in_lines",
     "irrep_style",
     "irrep_title",
     "kept",
@@ -45,6 +47,7 @@ __all__ = [
     "parts_of",
     "save_figure",
     "signals_of",
+    "tilt_labels",
     "with_legend",
 ]
 
@@ -76,6 +79,8 @@ LINES = 12
 DIRECTIONS = ("#004488", "#BB5566", "#DDAA33")
 #: Decades of a logarithmic axis below which it has some numbers between the powers of ten, and all of them.
 BETWEEN = (1.5, 0.5)
+#: Letters of a name in a line.
+WIDTH = 24
 #: Where every legend stands.
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
@@ -171,9 +176,35 @@ def draw_above(ax: Axes, x: Any, values: Any, errors: Any, lowest: float, **look
 
 
 def label_layers(ax: Axes, layers: Sequence[str]) -> None:
-    """Name the layers along the x axis, tilted so that long names do not run into each other."""
-    ax.set_xticks(range(len(layers)), layers, rotation=35, ha="right", rotation_mode="anchor", fontsize="small")
+    """Name the layers along the x axis, tilted and in lines so that long names do not run into each other."""
+    tilt_labels(ax, layers)
     ax.set_xlim(-0.4, len(layers) - 0.6)
+
+
+def tilt_labels(ax: Axes, names: Sequence[str], *, width: int = WIDTH) -> None:
+    """Write a name under each of the places 0, 1, … of the x axis, tilted and in lines of some letters."""
+    lines = [in_lines(name, width) for name in names]
+    ax.set_xticks(range(len(names)), lines, rotation=35, ha="right", rotation_mode="anchor", fontsize="small")
+
+
+def in_lines(name: str, width: int = WIDTH) -> str:
+    r"""Break a long name of a layer behind its dots, underscores and spaces, and that of a group between its ends.
+
+    Examples
+    --------
+    >>> in_lines("gnn_layers.0.trans.layers.0.attention_node")
+    'gnn_layers.0.trans.\nlayers.0.attention_node'
+    >>> in_lines("logits"), in_lines("gnn_layers.0.node ... gnn_layers.1.node")
+    ('logits', 'gnn_layers.0.node ...\ngnn_layers.1.node')
+    """
+    if len(name) > width and " ... " in name:
+        return " ...\n".join(in_lines(end, 2 * width) for end in name.split(" ... "))
+    lines = [""]
+    for part in re.findall(r"[^._ \n]*[._ \n]?", name):
+        if lines[-1].strip() and len(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines)
 
 
 def finished(ax: Axes, grid: Literal["y", "both"] = "y") -> Axes:

@@ -17,6 +17,9 @@ from jetsym.spectrum.windows import Window
 
 __all__ = ["Spectrum", "WindowEnergies", "by_chance", "jackknife_ratio"]
 
+#: Inputs whose random elements are looked at at a time.
+AT_ONCE = 4096
+
 
 def jackknife_ratio(
     numerator: NDArray[np.float64],
@@ -52,8 +55,11 @@ def jackknife_ratio(
     total, norm = numerator.sum(axis=0), denominator.sum(axis=0).reshape(axes)
     ratio, stderr = _divide(total, norm), np.full_like(total, np.nan)
     if samples > 1:
-        without = _divide(total - numerator, norm - denominator.reshape((-1, *axes)))
-        stderr = np.sqrt((samples - 1) * ((without - without.mean(axis=0)) ** 2).mean(axis=0))
+        without = np.asarray(total - numerator, np.float64)  # changed in place, as of many inputs it is large
+        _divide(without, norm - denominator.reshape((-1, *axes)), out=without)
+        without -= without.mean(axis=0)
+        without *= without
+        stderr = np.sqrt((samples - 1) * without.mean(axis=0))
     if influence is not None:
         stderr = np.fmax(stderr, by_chance(numerator, denominator, influence=influence)[1])
     return ratio, stderr
@@ -74,13 +80,20 @@ def by_chance(
     ratio = _divide(total, norm)
     if influence is None:
         return ratio, np.zeros_like(ratio)
-    of, over = influence
-    return ratio, _divide(chance(of - ratio * over.reshape((*over.shape, *axes))), np.abs(norm))
+    of, over = influence[0], influence[1].reshape((*influence[1].shape, *axes))
+    blocks = [slice(start, start + AT_ONCE) for start in range(0, max(1, len(of)), AT_ONCE)]
+    errors = [chance(of[block] - ratio * over[block]) for block in blocks]
+    return ratio, _divide(np.hypot.reduce(errors), np.abs(norm))
 
 
-def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    safe = np.where(denominator == 0, 1.0, denominator)
-    return np.where(denominator == 0, 0.0, numerator / safe)
+def _divide(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], *, out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Divide, into ``out`` if there is one; what is over 0 is 0."""
+    found = np.empty(np.broadcast_shapes(np.shape(numerator), np.shape(denominator))) if out is None else out
+    np.divide(numerator, denominator, out=found, where=denominator != 0)
+    np.copyto(found, 0.0, where=denominator == 0)
+    return found
 
 
 #: What may stay unexplained of the power: √b is wrong by a hundredth at most.

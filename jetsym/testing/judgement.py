@@ -75,7 +75,7 @@ class Range(NamedTuple):
         if is_random or is_unbiased:
             square = item.relative * size
             stderr = 2 * size * item.relative_stderr if size else item.relative_stderr**2
-            if not math.isfinite(stderr):  # of a single input
+            if not math.isfinite(stderr) or (is_random and inputs < 2):  # a few rotations alone tell their error badly
                 stderr = 0.0 if item.is_within_rounding else math.inf
             chance = _times(quantile(BY_CHANCE, inputs if is_random else max(inputs, HELD_OUT)), stderr)
             remedy = "give more inputs" if is_random else f"give more inputs, {more}"

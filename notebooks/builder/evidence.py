@@ -23,6 +23,7 @@ from typing import Any
 from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
+from jetsym.benchmarks.memory import Memory
 from jetsym.benchmarks.scaling import HEADS as LAWS
 from jetsym.benchmarks.scaling import Scaling
 from jetsym.files import write_atomically, write_json
@@ -179,6 +180,15 @@ def faults() -> list[str]:
     return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
 
 
+def memory() -> list[str]:
+    """Return what evaluations, predictions and probes take at most, by their number of jets."""
+    return table(MEMORY_COLUMNS, Memory.from_dict(results("memory")["report"]).rows())
+
+
+#: Columns of the table of memory.
+MEMORY_COLUMNS = ("task", "jets", "MiB at most", "MiB by which it grows", "bytes for each further jet")
+
+
 def scaling() -> list[str]:
     """Return the exponents of time and memory, beside those of the work itself."""
     return table(LAWS, Scaling.from_dict(results("scaling")["report"]).rows())
@@ -268,6 +278,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "demo": demo,
     "costs": costs,
     "faults": faults,
+    "memory": memory,
     "hours": hours,
     "scaling": scaling,
     **{name: partial(recorded, name) for name in RECORDED},

@@ -16,10 +16,12 @@ from jetsym.benchmarks.__main__ import BENCHMARKS, main
 from jetsym.benchmarks.estimator import pairwise, quadrature
 from jetsym.benchmarks.loader import inputs_of_stream, inputs_of_weaver, weaver_config
 from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
+from jetsym.benchmarks.memory import Memory, Run, repeated, write_sample
 from jetsym.benchmarks.molecules import read_molecules
 from jetsym.benchmarks.probe import forwards_task
 from jetsym.benchmarks.tensor_basis import run as run_tensor_basis
 from jetsym.benchmarks.train import WEAVER, task
+from jetsym.jets import read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.schema import LABEL_BRANCHES
@@ -137,6 +139,50 @@ def test_the_training_benchmark(capsys):
     assert "expected one of '32-true', 'bf16-mixed'" in capsys.readouterr().err
     assert main(["train", "--models", "[deepset]", "--batches", "1"]) == 1
     assert "the nearest are 'deepsets'" in capsys.readouterr().err
+
+
+def test_memory_is_said_by_jets_and_by_what_each_more_takes():
+    runs = (Run("predict", 100, 300.0, 340.0), Run("probe", 100, 300.0, 310.0), Run("predict", 1124, 310.0, 351.0))
+    assert Memory(runs, {}).rows() == [
+        ["predict", "100", "340", "40", "–"],
+        ["probe", "100", "310", "10", "–"],
+        ["predict", "1,124", "351", "41", "1,024"],
+    ]
+
+
+def test_jets_of_the_memory_benchmark_are_the_samples_again_and_again(tmp_path):
+    path = write_sample(tmp_path / "jets.root", 4500)
+    jets = read(repeated(tmp_path, 2))
+    assert len(jets) == 2 * 4500
+    assert torch.equal(jets.p4[4500:], jets.p4[:4500])
+    assert len(np.unique(read(path, limit=200).label)) == 10
+
+
+@pytest.mark.slow
+def test_the_memory_benchmark_goes_on(capsys, tmp_path):
+    words = ["memory", "--jets", "[200, 400]", "--probed", "[20]", "--out", str(tmp_path / "m.json")]
+    assert main([*words, "--tasks", "[predict]"]) == 0
+    assert main([*words, "--width", "4"]) == 1
+    assert "expected {" in capsys.readouterr().err
+    assert main(words) == 0
+    found = Memory.load(tmp_path / "m.json")
+    tasks = [(run.task, run.jets) for run in found.runs]
+    assert tasks == [("predict", 200), ("predict", 400), ("evaluate", 200), ("evaluate", 400), ("probe", 20)]
+    assert all(0 < run.before < run.peak < 2000 for run in found.runs)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--jets", "[200, 100]"], "expected rising numbers of jets"),
+        (["--jets", "[200, 300]"], "expected multiples of 200"),
+        (["--tasks", "[probes]"], "the nearest are 'probe'"),
+        (["--probed", "[0]"], "probed is 0"),
+    ],
+)
+def test_mistakes_of_the_memory_benchmark(capsys, words, message):
+    assert main(["memory", *words]) == 1
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

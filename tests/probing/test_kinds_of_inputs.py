@@ -15,6 +15,7 @@ from jetsym.probing.measure.average import orbit_average
 from jetsym.probing.measure.generators import measure_generators
 from jetsym.probing.monitor import Monitor
 from jetsym.remedies import Symmetrized
+from jetsym.spectrum import FiniteGroup, register_group
 
 QUIET = {"progress": False, "l_max": 1}
 B, N = 6, 9
@@ -549,3 +550,17 @@ def test_numbers_that_hide_nothing_are_no_mask():
         progress=False,
     )
     assert report.meta["moves"]["charges"] == "held fixed"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_group_of_two_moves_what_it_moves(seed):
+    """Of few elements drawn all may be the identity; of the points all lie on the axis but the last."""
+    name = f"turn{seed}"
+    turn = np.diag([-1.0, -1.0, 1.0])
+    register_group(FiniteGroup(name, np.stack([np.eye(3), turn]), {"A": [1, 1], "B": [1, -1]}))
+    points = np.arange(1.0, 8)[:, None] * [0, 0, 1]
+    with pytest.raises(ProbeError, match="no input changes under"):
+        jetsym.probe(lambda x: 2 + x[:, 0], points, group=name, progress=False)
+    points[-1] = [1.0, 0, 0]
+    report = jetsym.probe(lambda x: 2 + x[:, 0], points, group=name, progress=False)
+    assert report.equivariance["output"].absolute == pytest.approx(np.sqrt(1 / 7))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jetsym.atoms.architectures.bias import expect_injection
-from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
+from jetsym.atoms.checkpoint import FINAL, epochs_in, is_whole, read_checkpoint
 from jetsym.errors import ConfigError
 from jetsym.files import finished_file
 
@@ -24,10 +24,13 @@ __all__ = [
     "WATCH",
     "WATCH_FIGURE",
     "as_it_was",
+    "best_of",
     "join_metrics",
     "where_to_go_on",
 ]
 
+#: The export of the model at the end.
+EXPORTED = "model.pt"
 GIVEN, OPTIONS, OUTPUT, METRICS = "train.yaml", "options.yaml", "output.txt", "train.csv"
 #: What is measured while it trains, and its figure.
 WATCH, WATCH_FIGURE = "watch.json", "watch.png"
@@ -106,6 +109,32 @@ def _remove(paths: Iterable[Path]) -> None:
             shutil.rmtree(path)
         elif path.suffix != ".lock":
             path.unlink(missing_ok=True)
+
+
+def best_of(folder: Path, *, trust: bool = False) -> str:
+    """Say which epoch of a run validated best, how well, and which files hold its weights; "" where none is known."""
+    epoch = read_checkpoint(folder / FINAL, trust=trust).get("best_epoch")
+    if not isinstance(epoch, int):
+        return ""
+    names, units, rows = _metrics(folder / METRICS)
+    found = dict(zip(names, rows.get(epoch, ()), strict=False))
+    errors = [
+        f"{name} {found[name]}{' ' if unit else ''}{unit}"
+        for name, unit in zip(names, units, strict=False)
+        if name.startswith("validation") and name in found
+    ]
+    said = f", with {', '.join(errors)}" if errors else ""
+    return f"best in validation: epoch {epoch}{said}; its weights are in {folder / FINAL} and {folder / EXPORTED}"
+
+
+def _metrics(file: Path) -> tuple[list[str], list[str], dict[int, list[str]]]:
+    """Return the names of the metrics, their units, and their values by epoch."""
+    if not file.is_file():
+        return [], [], {}
+    with file.open(encoding="utf-8", newline="") as text:
+        lines = [[cell.strip() for cell in line] for line in csv.reader(text)]
+    (names, units), rows = [*lines, [], []][:2], lines[2:]
+    return names, units, {int(row[0]): row for row in rows if len(row) == len(names) and row[0].isdecimal()}
 
 
 def join_metrics(file: Path) -> None:

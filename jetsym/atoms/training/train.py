@@ -35,6 +35,7 @@ from jetsym.atoms.training.folder import (
     METRICS,
     OPTIONS,
     as_it_was,
+    best_of,
     join_metrics,
     where_to_go_on,
 )
@@ -153,7 +154,9 @@ def train(
     device
         metatrain's ``device``, such as "cpu" or "cuda"; None for its choice.
     model, training, options
-        Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top.
+        Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top. The size
+        of a PET is in the first: "d_pet" (128), "d_node" (256), "d_head" (128), "d_feedforward" (256), "num_heads" (8),
+        "num_attention_layers" (2), "num_gnn_layers" (2) and "cutoff" (4.5 Å), by default as in brackets.
     watch
         Measure A of the outputs and the spectra of the layers at every checkpoint while it trains, beside the
         pretrained model if there is one: ``watch.json``, a :class:`~jetsym.atoms.Watch`, and ``watch.png`` in the
@@ -267,6 +270,8 @@ def train(
             join_metrics(folder / METRICS)
         if watcher is not None:
             print(watcher.finish(), end="")
+        if best := best_of(folder, trust=trust):
+            print(best, flush=True)
     return folder
 
 

@@ -192,19 +192,21 @@ def _rotated(report: SymmetryReport, trial: Trial) -> Iterator[Row]:
             ("A under SO(3)", turning, turned, turned_error, turns, nothing),
             ("A of parity", mirroring, odd, odd_error, mirrors, max(nothing, chance)),
         ):
-            doubt = "" if is_so or abs(square) <= nothing else f"whether {what}: {_not_told(report, square, total)}"
+            is_told, doubt = is_so or abs(square) <= nothing, ""
+            if not is_told:
+                doubt = f"whether {what}: {_not_told(report, square / total, error / total)}"
             error = np.nan if abs(square) <= nothing else error  # which is that of what it is the rest of
             root = rooted(np.asarray(square), np.asarray(error))
             yield Row(test, name, *root, float(np.sqrt(explained)), unit, what if is_so else "", doubt=doubt)
 
 
-def _not_told(report: SymmetryReport, square: float, total: float) -> str:
-    """Say that random rotations do not tell a part of A² from none, and how many would."""
+def _not_told(report: SymmetryReport, part: float, error: float) -> str:
+    """Say that random rotations do not tell a part of A² from none, and how many may, where it exceeds its error."""
     n = report.meta["n_rotations"]
     if report.meta["method"] == "quadrature":
         return f"{n} rotations by a rule do not tell, raise l_max"
-    enough = int(min(4 * np.sqrt(2) * total / abs(square), 100 * n)) + 1
-    if square < 0 or enough <= n:
+    enough = int(4 * np.sqrt(2) / abs(part)) + 1
+    if not part > error or enough <= n:
         return f"{n} random rotations do not tell, give more by n_rotations"
     return f"{n} random rotations do not tell, {options_said({'n_rotations': enough})} may"
 

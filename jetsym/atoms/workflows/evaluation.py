@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.arguments import at_least, checked
 from jetsym.atoms.calculated import UNITS, Calculated
-from jetsym.atoms.frames import bare, expect_usable, moved_frame
+from jetsym.atoms.frames import bare, expect_usable
 from jetsym.atoms.workflows.calculators import exported_model, uncertainty
 from jetsym.atoms.workflows.evaluation_report import ALL, Evaluation, Scores
 from jetsym.atoms.workflows.references import Asked, further, in_units, references, unit_of
-from jetsym.atoms.workflows.slopes import rms, torque
+from jetsym.atoms.workflows.slopes import rms
+from jetsym.atoms.workflows.turned import Turned, scores_of, spread_of_energies
+from jetsym.atoms.workflows.turned import turned as turn
 from jetsym.errors import ConfigError, DataError, JetsymError, expect_at_least
 from jetsym.progress import progress_bar
-from jetsym.spectrum import O3
-from jetsym.spectrum.responses import EPS
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,10 +32,6 @@ Array = NDArray[np.float64]
 
 #: Where files of structures say what a structure belongs to, the first that is there: MAD-bench names data sets.
 SUBSET_KEYS = ("dataset", "subset", "config_type", "split")
-#: Pairs ±R of random rotations of a structure, for A.
-ROTATIONS = 3
-#: Score -> of what it is the root.
-TURNED = {"energy_a": "energy", "forces_a": "forces", "torque": "torque"}
 #: Components of an output that are kept for its figure.
 KEPT = 2000
 #: Outputs with scores of their own, and their unit.
@@ -127,7 +123,7 @@ def evaluate(
         for place, (index, frame) in enumerate(chosen):
             errors.append(model.compare(frame, expected[place], index))
             if place in spread and model.tested is not None and {"energy", "forces"} <= model.tested.kinds.keys():
-                errors[-1].turned = _turned(model.tested, bare(frame), seed=index)
+                errors[-1].turned = turn(model.tested, bare(frame), seed=index)
             advance(1)
     fitted = _take_off_baseline(errors, [frame for _, frame in chosen]) if fit_baseline else None
     parity = _parity(errors, model.units)
@@ -147,6 +143,7 @@ class _Errors:
     """References and predictions of a structure, by output: (components,) without NaN."""
 
     atoms: int
+    formula: str
     pairs: dict[str, tuple[Array, Array]]
     sigma: float | None  # of the whole structure, eV
     turned: Turned | None = None
@@ -155,14 +152,6 @@ class _Errors:
         """Return the differences of an output, or none."""
         expected, found = self.pairs.get(name, (np.zeros(0), np.zeros(0)))
         return found - expected
-
-
-class Turned(NamedTuple):
-    """A² of energy per atom and of forces per component, and the mean square torque, by meV and Å."""
-
-    energy: float
-    forces: float
-    torque: float
 
 
 @dataclass
@@ -215,7 +204,7 @@ class _Predictor:
                 )
             held = ~np.isnan(expected[of].ravel())
             pairs[name] = expected[of].ravel()[held], values.ravel()[held]
-        return _Errors(len(frame), pairs, sigma)  # type: ignore[arg-type]  # a number, as it is of the structure
+        return _Errors(len(frame), frame.get_chemical_formula(), pairs, sigma)  # type: ignore[arg-type]  # a number, as it is of the structure
 
 
 def _subsets(frames: Sequence[Atoms], by: str | None) -> str | None:
@@ -235,27 +224,6 @@ def _by_subset(errors: Sequence[_Errors], frames: Sequence[Atoms], by: str | Non
     for name, error in sorted(zip(names, errors, strict=bool(by)), key=lambda pair: pair[0]) if by else ():
         members.setdefault(f"{by}={ALL}" if name == ALL else name, []).append(error)
     return {name: _scores(own) for name, own in members.items()} | {ALL: _scores(errors)}
-
-
-def _turned(tested: Calculated, frame: Atoms, *, seed: int) -> Turned:
-    """Measure A² at pairs ±R of random rotations, without bias, and −∂E/∂θ by differences."""
-    rotations = O3().rotations((ROTATIONS,), np.random.default_rng(seed))
-    found = []
-    for g in np.concatenate([rotations, -rotations]):
-        values = tested.evaluate(moved_frame(frame, g), ["energy", "forces"])
-        found.append((float(values["energy"]), values["forces"] @ g))
-    energies, forces = (np.array([pair[which] for pair in found]) for which in (0, 1))
-
-    value, _ = torque(tested.total_energy, frame, EPS["float32"] * float(np.abs(energies).max()) * len(frame) / 1e3)
-    return Turned(_unbiased(energies), _unbiased(forces), float((value**2).mean()))
-
-
-def _unbiased(values: np.ndarray) -> float:
-    """Return A², averaged over components, of values at R₁ … R_n, −R₁ … −R_n: the pairs are independent."""
-    n = len(values) // 2
-    means = (values[:n] + values[n:]) / 2
-    inside = ((values[:n] - means) ** 2).mean()
-    return float(inside + means.var(axis=0, ddof=1).mean())
 
 
 def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[tuple[int, Atoms]]:
@@ -301,6 +269,11 @@ def _scores(errors: Sequence[_Errors]) -> Scores:
     values = {name: np.concatenate([error.of(name) for error in errors]) for name in (*MEASURED, *names)}
     sigmas = np.array([1e3 * error.sigma / error.atoms for error in errors if error.sigma is not None])
     pulls = [e.of("energy") * e.atoms / 1e3 / e.sigma for e in errors if e.sigma]
+    measured: dict[str, Any] = {
+        **{f"{name}_mae": _mean(np.abs(values[name])) for name in MEASURED},
+        **{f"{name}_rmse": _rms(values[name]) for name in MEASURED},
+        **scores_of([error.turned for error in errors if error.turned], _spreads(errors)),
+    }
     return Scores(
         structures=len(errors),
         atoms=sum(error.atoms for error in errors),
@@ -311,13 +284,19 @@ def _scores(errors: Sequence[_Errors]) -> Scores:
             for name in names
             if name not in MEASURED and len(values[name])
         },
-        **{f"{name}_mae": _mean(np.abs(values[name])) for name in MEASURED},
-        **{f"{name}_rmse": _rms(values[name]) for name in MEASURED},
-        **{
-            name: _root_of([getattr(error.turned, of) for error in errors if error.turned])
-            for name, of in TURNED.items()
-        },
+        **measured,
     )
+
+
+def _spreads(errors: Sequence[_Errors]) -> dict[str, float | None]:
+    """Return the mean square of what is predicted, about the mean of the composition for energies."""
+    with_energy = [error for error in errors if error.of("energy").size]
+    energies = np.array([float(error.pairs["energy"][1][0]) for error in with_energy])
+    forces = [error.pairs["forces"][1] for error in errors if error.of("forces").size]
+    return {
+        "energy": spread_of_energies([error.formula for error in with_energy], energies),
+        "forces": float(np.concatenate(forces).var()) if forces else None,
+    }
 
 
 def _parity(errors: Sequence[_Errors], units: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -335,12 +314,6 @@ def _parity(errors: Sequence[_Errors], units: Mapping[str, str]) -> dict[str, di
 
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
-
-
-def _root_of(squares: Sequence[float]) -> float | None:
-    """Return the root of a mean of squares, which unbiased estimates may make negative, with its sign."""
-    mean = float(np.mean(squares)) if squares else None
-    return None if mean is None else float(np.sign(mean) * np.sqrt(abs(mean)))
 
 
 def _rms(values: np.ndarray) -> float | None:

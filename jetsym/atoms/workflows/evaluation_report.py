@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from markupsafe import Markup
 from rich.table import Table
 
 from jetsym.arguments import checked
 from jetsym.atoms.units import in_ev
 from jetsym.errors import DataError
+from jetsym.pages import sections_of
 from jetsym.results import Result, flat
-from jetsym.text import as_text, table_of
+from jetsym.text import as_text, concise, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "Evaluation", "Scores"]
 
 ALL = "all"
+#: Structures below which errors over them are hardly known themselves.
+FEW = 8
 #: Scores of energies, which are shown in the unit of the file: name -> how it is written, and per what.
 ENERGIES = {
     "energy_mae": ("E MAE", "atom"),
@@ -34,7 +38,13 @@ ENERGIES = {
 }
 #: What names of outputs begin with -> how they are written in a table, which has many columns.
 SHORT = {"non_conservative_force": "nc F", "non_conservative_stress": "nc S"}
-OTHERS = {"pull": "error/σ", "stress_mae": "S MAE [GPa]", "stress_rmse": "S RMSE [GPa]"}
+OTHERS = {
+    "pull": "error/σ",
+    "stress_mae": "S MAE [GPa]",
+    "stress_rmse": "S RMSE [GPa]",
+    "energy_a_over_spread": "E A/spread",
+    "forces_a_over_spread": "F A/spread",
+}
 ORDER = (
     "energy_mae",
     "energy_rmse",
@@ -45,7 +55,9 @@ ORDER = (
     "sigma",
     "pull",
     "energy_a",
+    "energy_a_over_spread",
     "forces_a",
+    "forces_a_over_spread",
     "torque",
 )
 
@@ -71,6 +83,16 @@ class Scores:
         takes away, ⟨RMSE²⟩ = RMSE²[f̄] + A². Of a few of the structures; None where none was looked at.
     torque
         Root mean square of −∂E/∂θ of the same structures, turned as a whole, in meV/atom for a radian.
+    turned
+        How many structures these are; None in older evaluations, as are the errors of A.
+    energy_a_stderr, forces_a_stderr, torque_stderr
+        Their standard errors by leaving out one structure at a time; None for a single one.
+    energy_a_over_spread, forces_a_over_spread
+        A over the standard deviation of what is predicted for all structures of the subset, free of A itself: of
+        energies per atom about the mean of their composition (None where every composition comes once), and of the
+        components of forces.
+    energy_a_over_spread_stderr, forces_a_over_spread_stderr
+        Their errors, which are those of A.
     stress_mae, stress_rmse
         Errors of the stress, component by component, in GPa; of crystals alone.
     others
@@ -91,6 +113,14 @@ class Scores:
     stress_mae: float | None = None
     stress_rmse: float | None = None
     others: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    turned: int | None = None
+    energy_a_stderr: float | None = None
+    forces_a_stderr: float | None = None
+    torque_stderr: float | None = None
+    energy_a_over_spread: float | None = None
+    energy_a_over_spread_stderr: float | None = None
+    forces_a_over_spread: float | None = None
+    forces_a_over_spread_stderr: float | None = None
 
 
 @checked()
@@ -114,7 +144,7 @@ class Evaluation(Result):
     parity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     KIND: ClassVar[str] = "potential"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     def _content(self) -> dict[str, Any]:
         scores = {name: asdict(scores) for name, scores in self.scores.items()}
@@ -135,11 +165,13 @@ class Evaluation(Result):
                 continue
             name = f"{ENERGIES[key][0]} [{milli}{unit}/{ENERGIES[key][1]}]" if key in ENERGIES else OTHERS[key]
             by = factor if key in ENERGIES else 1.0
-            columns.append((name, [(getattr(scores, key), by) for scores in self.scores.values()]))
+            error = f"{key}_stderr"
+            pairs = [(getattr(scores, key), getattr(scores, error, None)) for scores in self.scores.values()]
+            columns.append((name, [(value, by, stderr) for value, stderr in pairs]))
         for output in whole.others:
             of = self.parity.get(output, {}).get("unit", "")
             for error in ("mae", "rmse"):
-                values = [(scores.others.get(output, {}).get(error), 1.0) for scores in self.scores.values()]
+                values = [(scores.others.get(output, {}).get(error), 1.0, None) for scores in self.scores.values()]
                 columns.append((f"{_short(output)} {error.upper()}{f' [{of}]' if of else ''}", values))
         title = "energies relative to a least-squares energy of every element" if self.meta["fit_baseline"] else None
         heads = ("structures", "atoms", *(name for name, _ in columns))
@@ -155,6 +187,11 @@ class Evaluation(Result):
         notes = list(self.meta.get("notes", []))
         if any(_short(output) != output for output in self.scores[ALL].others):
             notes.append("nc: non-conservative, forces and stress that the model predicts beside its energy")
+        turned = self.scores[ALL].turned
+        if turned:
+            few = f", of which errors are known to {100 / (2 * (turned - 1)) ** 0.5:.0f} %" if 1 < turned < FEW else ""
+            words = "a single structure, and have no errors" if turned == 1 else f"{turned} structures{few}"
+            notes.append(f"A and torque are those of {words}; more by turned (--turned)")
         if left_out:
             notes.append(f"{left_out} structures with elements that the model does not know are left out")
         if elements is not None and 3 * elements > whole:
@@ -166,6 +203,10 @@ class Evaluation(Result):
 
     def _heading(self) -> str:
         return "Errors of a potential"
+
+    def section(self) -> Markup:
+        """Return it for a notebook's cell or a page."""
+        return sections_of([self.table()], self.notes())
 
     def _records(self) -> Iterator[dict[str, Any]]:
         """Yield a row per subset, with the errors of other outputs as "NAME mae" and "NAME rmse"."""
@@ -198,5 +239,7 @@ def _short(output: str) -> str:
     return output if start is None else SHORT[start] + "/".join(("", *output.split("/")[1:]))
 
 
-def _written(value: float | None, factor: float) -> str:
-    return "–" if value is None else f"{factor * value:.4g}"
+def _written(value: float | None, factor: float, stderr: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{factor * value:.4g}" if stderr is None else concise(factor * value, factor * stderr)

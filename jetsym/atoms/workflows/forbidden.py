@@ -91,6 +91,9 @@ class Spurious:
         Number of atoms whose site symmetry forbids some force.
     largest_force
         Largest |F| of an atom, in eV/Å, allowed or not; None in a report of an older version.
+    stress
+        The stress in eV/Å³, (3, 3), positive under tension; None without a stress, for what is no crystal, and in a
+        report of an older version.
     """
 
     net_force: float
@@ -100,6 +103,7 @@ class Spurious:
     forbidden_stress: float | None
     symmetric_sites: int | None
     largest_force: float | None = None
+    stress: list[list[float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""
@@ -281,29 +285,37 @@ def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = SYMPREC) 
     still.calc = calculator
     forces = still.get_forces()
     found = operations(atoms, symprec=symprec)
-    forbidden = stress = sites = None
+    forbidden = forbidden_stress = stress = sites = None
     if found is not None:
         projectors = found.site_projectors()
         forbidden = float(np.linalg.norm(forces - np.einsum("aij,aj->ai", projectors, forces), axis=1).max())
         sites = int((np.abs(projectors - np.eye(3)).max(axis=(1, 2)) > 1e-6).sum())
-        stress = _forbidden_stress(still, found.point_group())
+        stress = _stress(still)
+        forbidden_stress = None if stress is None else _forbidden(stress, found.point_group())
     return Spurious(
         net_force=float(np.linalg.norm(forces.sum(axis=0))),
         torque=float(np.linalg.norm(torque(atoms, calculator))),
         force_scale=rms(forces),
         forbidden_force=forbidden,
-        forbidden_stress=stress,
+        forbidden_stress=forbidden_stress,
         symmetric_sites=sites,
         largest_force=float(np.linalg.norm(forces, axis=1).max()),
+        stress=None if stress is None else stress.tolist(),
     )
 
 
-def _forbidden_stress(atoms: Atoms, rotations: np.ndarray) -> float | None:
+def _stress(atoms: Atoms) -> np.ndarray | None:
+    """Return the stress (3, 3) of a crystal in eV/Å³; None where the calculator has none."""
     from ase.calculators.calculator import PropertyNotImplementedError
 
     try:
-        stress = atoms.get_stress(voigt=False)
+        stress: np.ndarray = atoms.get_stress(voigt=False)
     except PropertyNotImplementedError:
         return None
+    return stress
+
+
+def _forbidden(stress: np.ndarray, rotations: np.ndarray) -> float:
+    """Return the largest component of a stress that a point group forbids."""
     allowed = np.einsum("gij,jk,glk->il", rotations, stress, rotations) / len(rotations)
     return float(np.abs(stress - allowed).max())

@@ -13,6 +13,7 @@ from rich.table import Table
 from jetsym.arguments import checked
 from jetsym.atoms.workflows.band_path import BandPath
 from jetsym.atoms.workflows.forbidden import Spurious
+from jetsym.atoms.workflows.residual import largest_stress
 from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
 from jetsym.errors import DataError
 from jetsym.files import finished_file
@@ -238,6 +239,8 @@ class PhononReport(Result):
         if all(run.modes for run in runs):
             rows["imaginary modes on the mesh"] = [f"{run.imaginary} of {run.modes}" for run in runs]
         rows["largest force before displacements [eV/Å]"] = [number(run.residual_force) for run in runs]
+        if any(run.spurious.stress is not None for run in runs):  # which older versions did not write
+            rows["stress of the cell, largest component [GPa]"] = [number(largest_stress(run.spurious)) for run in runs]
         rows["asymmetry of force constants"] = [number(run.asymmetry) for run in runs]
         rows["torque [eV]"] = [number(run.spurious.torque) for run in runs]
         rows["force that sites forbid [eV/Å]"] = [number(run.spurious.forbidden_force) for run in runs]

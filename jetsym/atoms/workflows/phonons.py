@@ -31,6 +31,7 @@ from jetsym.atoms.workflows.forbidden import (
 )
 from jetsym.atoms.workflows.groups import notes_on_group, refined
 from jetsym.atoms.workflows.phonon_report import PhononReport, Phonons, Splitting
+from jetsym.atoms.workflows.residual import expect_mesh, stress_said
 from jetsym.atoms.workflows.supercells import (
     choose_supercell,
     expect_supercell,
@@ -61,7 +62,7 @@ UNRELAXED = 0.01
 EDGE = 0.05
 
 
-@checked(displacement=above(0), points=at_least(2), mesh=above(0), symprec=above(0), supercell=anything)
+@checked(displacement=above(0), points=at_least(2), mesh=anything, symprec=above(0), supercell=anything)
 def phonons(
     atoms: Atoms,
     calculator: Calculator,
@@ -74,7 +75,7 @@ def phonons(
     nac: str | Path | Mapping[str, Any] | None = None,
     path: str | None = None,
     points: int = 41,
-    mesh: float = 30.0,
+    mesh: float | Sequence[int] = 30.0,
     symprec: float = SYMPREC,
     refine: bool = False,
     folder: str | Path | None = None,
@@ -110,8 +111,9 @@ def phonons(
     points
         Points on the longest segment of the path.
     mesh
-        Length that sets the density of the mesh for the density of states: points along a reciprocal vector are about
-        this length times the length of that vector (Å, without 2π).
+        One number for the mesh of the density of states, a length: points along a reciprocal vector are about this
+        length times the length of that vector (Å, without 2π). Or three whole numbers, [10, 10, 10], of points along
+        the primitive cell's reciprocal vectors.
     symprec
         Tolerance, in Å, of the space group and of the primitive cell.
     refine
@@ -144,6 +146,7 @@ def phonons(
     expect_usable(atoms)
     if not displacement > 0:
         raise ConfigError(f"displacement is {displacement}; expected a positive length in Å")
+    mesh = expect_mesh(mesh)
     atoms = refined(atoms, symprec) if refine else atoms
     given = None if supercell is None else expect_supercell(supercell)
     crystal = bare(right_handed(atoms))
@@ -267,6 +270,8 @@ def _notes(
         notes.append(
             f"Before any displacement forces are up to {run.residual_force:.3g} eV/Å: relax the structure first."
         )
+    if (said := stress_said(run.spurious)) is not None:
+        notes.append(said)
     if run.imaginary:
         notes.append(
             f"{run.imaginary} of {run.modes} modes on the mesh are imaginary: the crystal is unstable, not relaxed, or "
@@ -314,7 +319,7 @@ def _phonons(
     constants: ForceConstants,
     group: SymmetryOperations,
     way: BandPath,
-    mesh: float,
+    mesh: float | list[int],
     found: Any,
 ) -> Phonons:
     projected = _over_group(constants.values, group)

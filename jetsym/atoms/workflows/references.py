@@ -237,7 +237,8 @@ def in_units(parity: Mapping[str, Any] | None, unit: str) -> list[str]:
         ]
     if CLOSE < now < np.inf:
         return [
-            f"the forces are off by {100 * now:.0f} % of their size in {unit}, as the file was read, and by no less than "
-            f"{100 * min(shares[best], now):.0f} % in any of {', '.join(COMMON)}: the unit alone does not explain it"
+            f"the forces are off by {100 * now:.0f} % of their size in {unit}, as the file was read, and by no "
+            f"less than {100 * min(shares[best], now):.0f} % in any of {', '.join(COMMON)}: "
+            "the unit alone does not explain it"
         ]
     return []

@@ -15,7 +15,14 @@ from torch.nn import functional as F
 from jetsym.errors import ConfigError
 from jetsym.jets.evaluation.auc import MultiClass, auc_with_influence, macro_auc_with_influence
 from jetsym.jets.evaluation.calibration import measure_calibration
-from jetsym.jets.evaluation.discriminants import checked_logits, log_odds, odds_against_rest, of_classes, pair_score
+from jetsym.jets.evaluation.discriminants import (
+    AT_ONCE,
+    checked_logits,
+    log_odds,
+    odds_against_rest,
+    of_classes,
+    pair_score,
+)
 from jetsym.jets.evaluation.distributions import MassSculpting, mass_before, mass_sculpted, score_histogram
 from jetsym.jets.evaluation.rejection import Rejection, background_of, measure_rejection, working_points_of
 from jetsym.jets.evaluation.report import Bin, ClassQuality, Evaluation
@@ -168,7 +175,8 @@ def assess(
     confusion = np.zeros((len(classes), len(classes)), np.int64 if weights is None else np.float64)
     decided = sample.logits.argmax(dim=-1).numpy()
     np.add.at(confusion, (label.numpy(), decided), 1 if weights is None else own)
-    losses = F.cross_entropy(sample.logits.double(), label, reduction="none").numpy()
+    parts = zip(sample.logits.split(AT_ONCE), label.split(AT_ONCE), strict=True)
+    losses = torch.cat([F.cross_entropy(own.double(), true, reduction="none") for own, true in parts]).numpy()
     found = _metrics(sample, setting) | {
         "log_loss": float((own * losses).sum() / own.sum()),
         "ece": calibration.ece,

@@ -83,8 +83,12 @@ def macro_auc_with_influence(
     if len(present) < 2:
         raise DataError(f"all {len(truth)} jets are of class number {present.tolist()}; a ROC curve needs two classes")
     kinds = truth if multi_class == "ovo" else None
-    areas = [auc_with_influence(odds[:, one], truth == one, kinds=kinds, weights=weights) for one in present]
-    return float(np.mean([area for area, _ in areas])), np.mean([influence for _, influence in areas], axis=0)
+    areas, influence = list[float](), np.zeros(len(truth))
+    for one in present:
+        area, own = auc_with_influence(odds[:, one], truth == one, kinds=kinds, weights=weights)
+        areas.append(area)
+        influence += own
+    return float(np.mean(areas)), influence / len(present)
 
 
 def auc_pair(
@@ -172,27 +176,40 @@ def auc_with_influence(
     values = as_weights(weights, len(score))
     signal, background = score[is_signal], score[~is_signal]
     of_signal, of_background = positive(values[is_signal], "the signal"), values[~is_signal]
-    _, kind = np.unique(
-        np.zeros(len(background)) if kinds is None else np.asarray(kinds)[~is_signal], return_inverse=True
-    )
+    del values
+    kind = _numbered(None if kinds is None else np.asarray(kinds)[~is_signal], len(background))
     sums = positive(np.bincount(kind, of_background).astype(np.float64), "a class of the background", each=True)
     total = of_background.sum()
     factor = of_background * total / (len(sums) * sums[kind])  # the weights, where there is one kind
-    order, rising = np.argsort(background), np.argsort(signal)
-    passed = np.concatenate([[0.0], np.cumsum(factor[order])]) / total
-    below = np.concatenate([[0.0], np.cumsum(of_signal[rising])])
     # Of the others, the share that stands below: of those with the same score, half.
     overtaken = np.empty(len(score))
-    overtaken[is_signal] = passed[_places(background[order], signal)].mean(axis=0)
-    overtaken[~is_signal] = 1 - below[_places(signal[rising], background)].mean(axis=0) / of_signal.sum()
-    area, centre = float((of_signal * overtaken[is_signal]).sum() / of_signal.sum()), np.empty(len(score))
-    centre[is_signal] = area
-    centre[~is_signal] = (np.bincount(kind, of_background * overtaken[~is_signal]) / sums)[kind]
-    share = np.empty(len(score))
-    share[is_signal], share[~is_signal] = of_signal / of_signal.sum(), factor / total
-    return area, (overtaken - centre) * share
+    overtaken[is_signal] = _weight_below(background, factor, signal, total)
+    overtaken[~is_signal] = 1 - _weight_below(signal, of_signal, background) / of_signal.sum()
+    area = float((of_signal * overtaken[is_signal]).sum() / of_signal.sum())
+    means = np.bincount(kind, of_background * overtaken[~is_signal]) / sums
+    overtaken[is_signal] = (overtaken[is_signal] - area) * (of_signal / of_signal.sum())
+    overtaken[~is_signal] = (overtaken[~is_signal] - means[kind]) * (factor / total)
+    return area, overtaken
 
 
-def _places(ordered: NDArray[np.floating], values: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return (2, n) how many of some ordered numbers are below each value, and how many are not above it."""
-    return np.stack([np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")])
+def _numbered(kinds: NDArray[Any] | None, n: int) -> NDArray[np.int64]:
+    """Return (n,) the number of each kind among those that there are; zeros where all are of one."""
+    return np.zeros(n, np.int64) if kinds is None else np.searchsorted(np.unique(kinds), kinds)
+
+
+def _weight_below(
+    others: NDArray[np.floating], weights: NDArray[np.float64], values: NDArray[np.floating], total: float = 1.0
+) -> NDArray[np.float64]:
+    """Return, for each value, the weight of the others that are below it, and half of that of its equals, over a total.
+
+    Each of the two is divided by the total before their mean is taken.
+    """
+    order = np.argsort(others)
+    weight = np.concatenate([[0.0], np.cumsum(weights[order])])
+    weight /= total
+    ordered = others[order]
+    del order
+    found = weight[np.searchsorted(ordered, values, side="left")]
+    found += weight[np.searchsorted(ordered, values, side="right")]
+    found /= 2
+    return np.asarray(found)

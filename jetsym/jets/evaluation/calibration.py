@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import beta
 from torch import Tensor
 
 from jetsym.errors import DataError
+from jetsym.jets.evaluation.discriminants import AT_ONCE
 from jetsym.jets.evaluation.rejection import effective_counts
 from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.evaluation.shares import Weights, expect_ordered
@@ -102,8 +104,10 @@ def measure_calibration(
     """
     if not len(label):
         raise DataError("there are no jets to calibrate on; expected at least one")
-    best, decided = as_logits(logits, scores).double().softmax(dim=-1).max(dim=-1)
-    probability, right = best.numpy(force=True), (decided == label).numpy(force=True)
+    parts = [part.double().softmax(dim=-1).max(dim=-1) for part in as_logits(logits, scores).split(AT_ONCE)]
+    probability = torch.cat([best for best, _ in parts]).numpy(force=True)
+    right = (torch.cat([decided for _, decided in parts]) == label).numpy(force=True)
+    del parts
     expect_ordered(probability)
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, probability, side="left") - 1, 0, bins - 1)

@@ -13,7 +13,10 @@ from jetsym.errors import DataError, closest
 from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["checked_logits", "log_odds", "odds_against_rest", "of_classes", "pair_score"]
+__all__ = ["AT_ONCE", "checked_logits", "log_odds", "odds_against_rest", "of_classes", "pair_score"]
+
+#: Jets whose logits are looked at at a time, as what is computed of them takes many times their memory.
+AT_ONCE = 65_536
 
 
 def odds_against_rest(logits: Tensor) -> NDArray[np.float64]:
@@ -27,7 +30,13 @@ def odds_against_rest(logits: Tensor) -> NDArray[np.float64]:
     >>> odds_against_rest(torch.tensor([[0.0, 50.0], [0.0, 40.0]])).tolist()
     [[-50.0, 50.0], [-40.0, 40.0]]
     """
-    table = logits.double()
+    found = np.empty(tuple(logits.shape))
+    for start in range(0, len(logits), AT_ONCE):
+        found[start : start + AT_ONCE] = _odds_against_rest(logits[start : start + AT_ONCE].double())
+    return found
+
+
+def _odds_against_rest(table: Tensor) -> NDArray[np.float64]:
     below = table - table.amax(dim=1, keepdim=True)
     # sorted, as jets whose logits differ by a shift or by the order of the rest tie, in spite of rounding
     rest = below.sort(dim=1, descending=True).values[:, 1:]  # without the largest, which is 0
@@ -88,11 +97,11 @@ def log_odds(
     """
     names = list(classes)
     numbers = [names.index(name) for name in background]
-    truth, table = label.numpy(force=True), checked_logits(logits, label, scores, classes=classes).double()
-    is_signal = truth == names.index(signal)
-    odds = table[:, names.index(signal)] - table[:, numbers].logsumexp(dim=1)
     chosen = of_classes(label, (signal, *background), classes)
-    return odds.numpy(force=True)[chosen], is_signal[chosen]
+    table = checked_logits(logits, label, scores, classes=classes)
+    table = table[torch.from_numpy(chosen).to(table.device)].double()
+    odds = table[:, names.index(signal)] - table[:, numbers].logsumexp(dim=1)
+    return odds.numpy(force=True), label.numpy(force=True)[chosen] == names.index(signal)
 
 
 def of_classes(label: Tensor, names: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:

@@ -142,37 +142,34 @@ def evaluate(
     for jets in [batch] if isinstance(batch, JetBatch) else batch:
         parts.append(_scored(model, jets, generator, batch_size=batch_size, scores=scores, weights=weights))
         scores = scores or "logits"  # as the first jets have shown: a few may look like anything
+        del jets
     if not parts:
         raise DataError("there are no jets to evaluate; expected at least one")
-    first = parts[0]
-    label, jet_pt, jet_mass = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("label", "jet_pt", "jet_mass")
-    )
-    weighing = [part.weights for part in parts if part.weights is not None]
+    known = _Scored.of_all(parts)
+    del parts  # memory of each jet counts where there are many
 
-    def measured(logits: Sequence[Tensor]) -> Evaluation:
+    def measured(logits: Tensor) -> Evaluation:
         return assess(
-            torch.cat([*logits]),
-            label,
-            classes=first.classes,
-            jet_pt=jet_pt,  # a rotated jet keeps its bin
-            jet_mass=jet_mass,
-            mass=first.mass,
+            logits,
+            known.label,
+            classes=known.classes,
+            jet_pt=known.jet_pt,  # a rotated jet keeps its bin
+            jet_mass=known.jet_mass,
+            mass=known.mass,
             background=background,
             working_points=working_points,
             pt_edges=pt_edges,
             confidence=confidence,
             multi_class=multi_class,
             scores="logits",
-            weights=torch.cat(weighing) if weighing else None,
-            column=first.column or WEIGHT,
+            weights=known.weights,
+            column=known.column or WEIGHT,
         )
 
-    found = measured([part.logits for part in parts])
-    if rotated is None:
+    found = measured(known.logits)
+    if known.rotated is None:
         return found
-    after = measured([part.rotated for part in parts if part.rotated is not None])
-    return replace(found, rotated=after, meta={**found.meta, "rotated": rotated})
+    return replace(found, rotated=measured(known.rotated), meta={**found.meta, "rotated": rotated})
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +185,21 @@ class _Scored:
     weights: Tensor | None
     logits: Tensor
     rotated: Tensor | None
+
+    @classmethod
+    def of_all(cls, parts: Sequence[_Scored]) -> _Scored:
+        """Put some one after the other; what is said once is the first one's."""
+        weights = [part.weights for part in parts if part.weights is not None]
+        rotated = [part.rotated for part in parts if part.rotated is not None]
+        return replace(
+            parts[0],
+            label=torch.cat([part.label for part in parts]),
+            jet_pt=torch.cat([part.jet_pt for part in parts]),
+            jet_mass=torch.cat([part.jet_mass for part in parts]),
+            weights=torch.cat(weights) if weights else None,
+            logits=torch.cat([part.logits for part in parts]),
+            rotated=torch.cat(rotated) if rotated else None,
+        )
 
 
 def _scored(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,6 +158,8 @@ def attribute(
         )
     if not symmetry.is_compact:
         symmetry = Symmetry.parse(group, frame, axis, width, error=ProbeError)
+    elif width != signature(attribute).parameters["width"].default:
+        raise ProbeError(f"width is {width!r}, which is of boosts, and this is group={symmetry.group!r}; leave it out")
     options: dict[str, Any] = {"call": call, "device": device, "batch_size": batch_size, "seed": seed}
     session = Session.of(model, inputs, outputs, moves=moves, layers=[], **options)
     check_kinds(session.kinds, l_max)

@@ -20,6 +20,8 @@ __all__ = ["combine", "errors_of", "is_beyond_rule", "rooted", "scatter", "stder
 
 Array = NDArray[np.float64]
 
+#: Rows that are squared at a time.
+AT_ONCE = 4096
 #: Roundings that a sum over the orbit, and weights of rules, leave of what should cancel, at most.
 SUMS = 32.0
 
@@ -55,7 +57,7 @@ def combine(
     found, sway = errors_of(parts, unbiased=unbiased)
     chosen: list[Any] = list(parts) if sway is None else [part.held_out for part in parts]
     sway = sway or _by_rotation(parts)
-    rows, noise = _rows(chosen), np.concatenate([part.noise for part in chosen])
+    noise = np.concatenate([part.noise for part in chosen])
     counts = np.concatenate([_counts(part) for part in parts])
 
     everyone = kept = np.ones(len(found.squared), dtype=bool)
@@ -66,8 +68,9 @@ def combine(
         *,
         some: NDArray[np.bool_] = everyone,
     ) -> Any:
-        influence = None if sway is None else (of(sway)[some], over(sway)[some])
-        return jackknife_ratio(of(found)[some], over(found)[some], influence=influence)
+        values = [of(found), over(found)] if sway is None else [of(found), over(found), of(sway), over(sway)]
+        values = values if some is everyone else [value[some] for value in values]  # which copies them
+        return jackknife_ratio(values[0], values[1], influence=None if sway is None else (values[2], values[3]))
 
     absolute, absolute_stderr = rooted(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
     rounding = float(np.sqrt(noise_floor * found.norm.mean()))
@@ -76,10 +79,12 @@ def combine(
         relative, relative_stderr = rooted(*share(lambda one: one.squared))
         least = blur + _told(noise_floor, found)
         over_spread = over_spread_stderr = float("nan")
-        if rows is not None:
-            over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise=blur, least=least)
-    else:
-        assert rows is not None  # of outputs, which have the same components in every row
+        if _have_rows(chosen):  # not kept here, as they are as large as all the rest
+            over_spread, over_spread_stderr = _over_spread(
+                found.squared, _rows(chosen), counts, noise=blur, least=least
+            )
+    else:  # of outputs, which have the same components in every row
+        rows = _rows(chosen)
         over_spread, over_spread_stderr, spread, alike = _over_spread_by_label(
             found.squared, rows, counts, labels, noise=blur, least=_told(noise_floor, found)
         )
@@ -209,13 +214,17 @@ def _unexplained(by_rule: Errors, held: HeldOutErrors | None, kept: NDArray[np.b
     return float(value), float(stderr)
 
 
-def _rows(parts: Sequence[Any]) -> Array | None:
-    """Return the rows of all inputs; None where those of one are longer than those of another, and have no mean.
+def _have_rows(parts: Sequence[Any]) -> bool:
+    """Tell whether the rows of all inputs are as long, so that they have a mean.
 
-    So it is with a layer of pairs whose features are taken together, over structures with other numbers of pairs.
+    They are not with a layer of pairs whose features are taken together, over structures with other numbers of pairs.
     """
-    rows = [part.rows for part in parts]
-    return np.concatenate(rows) if len({each.shape[1] for each in rows}) == 1 else None
+    return len({part.rows.shape[1] for part in parts}) == 1
+
+
+def _rows(parts: Sequence[Any]) -> Array:
+    """Return the rows of all inputs."""
+    return np.concatenate([part.rows for part in parts])
 
 
 def _counts(part: Deviation) -> NDArray[np.int64]:
@@ -244,7 +253,7 @@ def _over_spread(
     a2
         (samples,) A² of every input.
     rows
-        (Σ counts, features) f̄, the rows of one input after those of another.
+        (Σ counts, features) f̄, the rows of one input after those of another; centred in place.
     counts
         (samples,) rows of each input.
     noise
@@ -255,14 +264,11 @@ def _over_spread(
     samples = len(a2)
     if samples < 2:
         return float("nan"), float("nan")
-    owner = np.repeat(np.arange(samples), counts)
-    centred = rows - rows.mean(axis=0)
-    sums = np.zeros((samples, rows.shape[1]))
-    np.add.at(sums, owner, centred)
-    squares = np.bincount(owner, weights=(centred**2).sum(axis=1), minlength=samples)
+    rows -= rows.mean(axis=0)
+    squares, of_sums = _squares_by_input(rows, counts)
     # About their own mean the rest spread by Σ‖r‖² − ‖Σr‖²/n, where the sums of all are 0.
     left = len(rows) - counts
-    others = squares.sum() - squares - (sums**2).sum(axis=1) / np.maximum(left, 1)
+    others = squares.sum() - squares - of_sums / np.maximum(left, 1)
     spread = squares.sum() - others.mean()
     if not spread > least:
         return float("nan"), float("nan")
@@ -273,6 +279,17 @@ def _over_spread(
     left_out = (a2.sum() - a2) / (samples - 1) / others
     left_out = np.sign(left_out) * np.sqrt(np.abs(left_out))
     return value, scatter(left_out)
+
+
+def _squares_by_input(rows: Array, counts: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return (samples,) Σ‖r‖² and ‖Σr‖² over the rows of each input, of which there are so many."""
+    if (counts == 1).all():  # nothing to sum up, and memory of as many rows to save
+        squares = np.concatenate([(part**2).sum(axis=1) for part in np.array_split(rows, len(rows) // AT_ONCE + 1)])
+        return squares, squares
+    owner, sums = np.repeat(np.arange(len(counts)), counts), np.zeros((len(counts), rows.shape[1]))
+    np.add.at(sums, owner, rows)
+    squares = np.bincount(owner, weights=(rows**2).sum(axis=1), minlength=len(counts)).astype(np.float64)
+    return squares, (sums**2).sum(axis=1)
 
 
 def scatter(left_out: Array) -> float:

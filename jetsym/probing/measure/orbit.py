@@ -18,6 +18,7 @@ from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import representation_of
+from jetsym.probing.measure.compact import compacted
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.measure.rounding import spread_of_a_constant
 from jetsym.probing.options import AUTO, RANDOM_ROTATIONS
@@ -302,7 +303,11 @@ def measure(
     measurement, ranks = Measurement(max(len(plan.groups) for plan in plans)), here()
     shares = [(plan, ranks.share(plan.inputs)) for plan in plans]
     found = ranks.in_order(
-        lambda: [item for plan, part in shares for item in _part_by_part(session, inputs, orbit, plan, part, advance)]
+        lambda: [
+            item
+            for plan, part in shares
+            for item in compacted(_part_by_part(session, inputs, orbit, plan, part, advance))
+        ]
     )
     for spectra, deviations in found:
         for name, spectrum in spectra.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
 from jetsym.probing.measure.combination import combine, is_beyond_rule
 from jetsym.probing.measure.dependence import measure_dependence
+from jetsym.probing.measure.deviation import Deviation
 from jetsym.probing.measure.orbit import FEW, Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, BESIDE, LEAST_ROTATIONS, affordable, check_kinds
@@ -27,6 +28,7 @@ from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
 from jetsym.ranks import here
 from jetsym.spectrum import FiniteGroup, Group, Spectrum, group_of
+from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
@@ -191,43 +193,83 @@ def _assemble(
     meta: dict[str, Any],
 ) -> SymmetryReport:
     """Put the report of a finished measurement together; ``holding`` says which inputs have a response."""
-    spectra = {name: Spectrum.concatenate(parts) for name, parts in found.spectra.items()}
     sums = {eps: orbit.rounding_of_sums(eps) for eps in {item.eps for item in rounding.values()}}
-    floors = {name: rounding[name].floor(sums[rounding[name].eps]) for name in spectra}
-    unbiased = [
-        name for name, item in spectra.items() if is_beyond_rule(item, found.deviations.get(name, ()), floors[name])
-    ]
-    items = [item.unbiased() if name in unbiased else item for name, item in spectra.items()]
+    floors = {name: rounding[name].floor(sums[rounding[name].eps]) for name in found.spectra}
+    # One layer after the other, as the numbers of every input are most of what a probe of many inputs holds.
+    layers = {
+        name: _Layer.of(
+            Spectrum.concatenate(found.spectra.pop(name)),
+            found.deviations.get(name, ()),
+            floors[name],
+            holding[name],
+            sees_all=orbit.sees_all,
+        )
+        for name in floors
+    }
     errors = {
         name: combine(
             kinds[name],
             parts,
             rounding[name].floor_of_error(kinds[name]),
             exact_to=_error_exact_to(representation_of(kinds[name], orbit.group).lam, meta),
-            unbiased=name in unbiased,
+            unbiased=name in layers and layers[name].is_unbiased,
             labels=labels.get(name),
         )
         for name, parts in found.deviations.items()
     }
     errors |= {name: replace(errors[name], kind=said) for name, said in meta["laws"].items() if name in errors}
-    unexplained = [item.unexplained for item in items]
-    if orbit.sees_all:  # nothing aliases: what is not shown is the tail
-        unexplained = [(item.tail, item.tail_stderr) for item in items]
+    if orbit.sees_all:
         errors = {name: replace(item, unexplained=0.0, unexplained_stderr=0.0) for name, item in errors.items()}
+    rows = [*layers.values()]
     return SymmetryReport(
-        layers=tuple(spectra),
-        irreps=items[0].irreps,
-        fractions=np.stack([item.fractions for item in items]),
-        stderr=np.stack([item.stderr for item in items]),
-        norm=np.array([_mean(item.norm, holding[name]) for name, item in zip(spectra, items, strict=True)]),
-        tail=np.array([item.tail for item in items]),
-        tail_stderr=np.array([item.tail_stderr for item in items]),
-        unexplained=np.array([value for value, _ in unexplained]),
-        unexplained_stderr=np.array([stderr for _, stderr in unexplained]),
-        noise_floor=np.array([floors[name] for name in spectra]),
+        layers=tuple(layers),
+        irreps=rows[0].irreps,
+        fractions=np.stack([row.fractions for row in rows]),
+        stderr=np.stack([row.stderr for row in rows]),
+        norm=np.array([row.norm for row in rows]),
+        tail=np.array([row.tail[0] for row in rows]),
+        tail_stderr=np.array([row.tail[1] for row in rows]),
+        unexplained=np.array([row.unexplained[0] for row in rows]),
+        unexplained_stderr=np.array([row.unexplained[1] for row in rows]),
+        noise_floor=np.array([*floors.values()]),
         equivariance=errors,
-        meta={**meta, "held_out": orbit.n_held_out, "unbiased": unbiased},
+        meta={
+            **meta,
+            "held_out": orbit.n_held_out,
+            "unbiased": [name for name, row in layers.items() if row.is_unbiased],
+        },
     )
+
+
+class _Layer(NamedTuple):
+    """What a report says of a layer, over all inputs: the last two with their errors."""
+
+    irreps: tuple[Irrep, ...]
+    is_unbiased: bool
+    fractions: NDArray[np.float64]
+    stderr: NDArray[np.float64]
+    norm: float
+    tail: tuple[float, float]
+    unexplained: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        spectrum: Spectrum,
+        errors: Sequence[Deviation],
+        floor: float,
+        held: NDArray[np.bool_] | None,
+        *,
+        sees_all: bool,
+    ) -> _Layer:
+        """Sum over inputs, by held-out elements where the rule does not suffice."""
+        is_unbiased = is_beyond_rule(spectrum, errors, floor)
+        if is_unbiased:
+            spectrum = spectrum.unbiased()
+        tail = spectrum.tail, spectrum.tail_stderr
+        unexplained = tail if sees_all else spectrum.unexplained  # where nothing aliases, what is not shown is the tail
+        norm = _mean(spectrum.norm, held)
+        return cls(spectrum.irreps, is_unbiased, spectrum.fractions, spectrum.stderr, norm, tail, unexplained)
 
 
 def _mean(norm: NDArray[np.float64], held: NDArray[np.bool_] | None) -> float:

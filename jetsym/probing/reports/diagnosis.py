@@ -11,6 +11,7 @@ from markupsafe import Markup
 from rich.text import Text
 
 from jetsym.pages import render
+from jetsym.probing.reports.significance import FEWEST_INPUTS
 from jetsym.results import Result
 from jetsym.text import as_text, at_most, concise, table_of
 
@@ -143,7 +144,18 @@ class Diagnosis(Result):
         """Say every finding in one sentence, or that there is none."""
         if not self.findings:
             return [f"Nothing was found; {self._looked_for()}"]
-        return [f"{finding.name} ({finding.severity}): {finding.text}" for finding in self.findings]
+        said = [f"{finding.name} ({finding.severity}): {finding.text}" for finding in self.findings]
+        return [*said, *self._few()]
+
+    def _few(self) -> list[str]:
+        """Say that few inputs keep findings from being called grave."""
+        n = self.meta.get("report", {}).get("n_inputs")
+        if not self.findings or not isinstance(n, int) or n >= FEWEST_INPUTS:
+            return []
+        return [
+            f"Of {n} input{'s' * (n != 1)}, fewer than {FEWEST_INPUTS}, no finding is called more than a note, or a "
+            "warning where it is about the measurement: probe more of them to learn how grave it is."
+        ]
 
     def _looked_for(self) -> str:
         judged = [name for name in self.modes if name not in self.not_judged]
@@ -159,7 +171,7 @@ class Diagnosis(Result):
             sentences=self.sentences(),
             header=EVIDENCE_COLUMNS,
             findings=[(finding, [item.cells() for item in finding.evidence]) for finding in self.findings],
-            not_judged=self._unknown(),
+            not_judged=[*self._few(), *self._unknown()],
             explained=explained,
         )
 
@@ -210,7 +222,7 @@ class Diagnosis(Result):
             table = table_of(title, EVIDENCE_COLUMNS, [item.cells() for item in finding.evidence])
             parts += [table, Text(finding.text), Text(f"Why: {finding.why}"), Text(f"Try: {finding.remedy}"), ""]
         parts.append(Text(self._looked_for().capitalize() if self.findings else self.sentences()[0]))
-        parts += map(Text, self._unknown())
+        parts += map(Text, [*self._few(), *self._unknown()])
         return as_text(*parts, width=120)
 
     def __repr__(self) -> str:

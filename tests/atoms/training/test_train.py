@@ -20,7 +20,7 @@ import yaml
 
 import jetsym
 from jetsym import atoms, cli
-from jetsym.atoms.checkpoint import epochs_in, is_whole
+from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.training import folder
 from jetsym.atoms.training import train as training
@@ -40,6 +40,36 @@ def run(data, tmp_path_factory):
     made = atoms.train(str(data), out=str(folder), forces="forces", model=TINY, options=options, **OPTIONS)
     assert made == folder
     return folder
+
+
+@pytest.mark.slow
+def test_the_best_epoch_is_said_at_the_end(data, tmp_path, capsys):
+    """A rate of learning that ruins the weights after the first epochs: the last one is not the best."""
+    options, out = {"options": {"final_eval": False}, "learning_rate": 3.0}, tmp_path / "run"
+    atoms.train(str(data), out=str(out), forces="forces", model=TINY, **options, **{**OPTIONS, "epochs": 4})
+    said = capsys.readouterr().out.strip().splitlines()[-1]
+    epoch = read_checkpoint(out / "model.ckpt")["best_epoch"]
+    assert said.startswith(f"best in validation: epoch {epoch}, with validation loss ")
+    assert said.endswith(f"its weights are in {out / 'model.ckpt'} and {out / 'model.pt'}")
+    with (out / "train.csv").open() as file:
+        names, units, *rows = csv.reader(file)
+    for name, unit, value in zip(names, units, rows[epoch], strict=True):
+        if name.startswith("validation"):
+            assert f"{name} {value.strip()}{' ' * bool(unit)}{unit}" in said
+    last = atoms.load(out / "model.ckpt")
+    weights = read_checkpoint(out / "model.ckpt")["best_model_state_dict"]
+    for name, value in last.module.state_dict().items():  # which are those of that epoch
+        if name in weights and value.is_floating_point():
+            np.testing.assert_array_equal(value.numpy(), weights[name].to(value.dtype).numpy())
+
+
+def test_a_run_without_a_best_epoch_says_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "read_checkpoint", lambda path, trust: {"best_epoch": 7})
+    assert folder.best_of(tmp_path).startswith("best in validation: epoch 7; its weights are in ")
+    (tmp_path / "train.csv").write_text("Epoch,validation loss,validation forces RMSE\n,,meV/A\n 7, 0.5 ,12\n")
+    assert "epoch 7, with validation loss 0.5, validation forces RMSE 12 meV/A; its weights" in folder.best_of(tmp_path)
+    monkeypatch.setattr(folder, "read_checkpoint", lambda path, trust: {})
+    assert not folder.best_of(tmp_path)
 
 
 @pytest.mark.slow

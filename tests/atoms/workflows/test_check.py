@@ -219,8 +219,12 @@ def test_no_irrep_is_said_that_is_not_the_dominant_one(frames):
     wrong, named = 0, 0
     for seed in range(100):
         tested = Calculated(Pairs("axes"), frames[1:], per_component=True)
-        report = jetsym.probe(tested, tested.structures(frames[1:]), layers=[], n_rotations=20, seed=seed, progress=False)
-        hints = " ".join(hint for hint in hints_of(report, list(_rotated(report, trial))) if "A² of energy is in" in hint)
+        report = jetsym.probe(
+            tested, tested.structures(frames[1:]), layers=[], n_rotations=20, seed=seed, progress=False
+        )
+        hints = " ".join(
+            hint for hint in hints_of(report, list(_rotated(report, trial))) if "A² of energy is in" in hint
+        )
         named += bool(hints)
         wrong += bool(hints) and "(4,+)" not in hints
     assert not wrong
@@ -252,7 +256,9 @@ def test_parts_of_a_that_chance_makes_are_left_open(frames):
     molecule, ticked, negative = frames[1], 0, 0
     for seed in range(12):
         tested = Calculated(Odd(), [molecule], per_component=True)
-        report = jetsym.probe(tested, tested.structures([molecule]), layers=[], n_rotations=4, seed=seed, progress=False)
+        report = jetsym.probe(
+            tested, tested.structures([molecule]), layers=[], n_rotations=4, seed=seed, progress=False
+        )
         rows = {row.test: row for row in _rotated(report, SimpleNamespace(pooled=lambda name: 1e-9))}
         row = rows["A of parity"]
         ticked += not (row.fault or row.doubt)

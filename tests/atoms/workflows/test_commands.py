@@ -70,6 +70,45 @@ def test_mistakes_end_in_one_line(copper, capsys, command, words, message):
     assert re.search(message, said)
 
 
+def test_a_calculator_in_place_of_a_model(copper, tmp_path, capsys):
+    """The same numbers as of the model of that name; its code runs where the command line alone names it."""
+    emt = ["--calculator", "ase.calculators.emt:EMT"]
+    words = ["--index", "1", "--cell", "--symmetrize", "none", "--rattle", "0.05", "--progress", "false", "--out"]
+    for name, model in (("model", ["--model", "emt"]), ("calculator", emt)):
+        assert cli.main(["relax", copper, *model, *words, str(tmp_path / f"{name}.json")]) == 0
+    by_model, own = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("model", "calculator"))
+    assert own["runs"]["plain"]["energies"] == by_model["runs"]["plain"]["energies"]
+    assert (tmp_path / "calculator-plain.xyz").is_file()
+    words = ["--supercell", "[2,2,2]", "--mesh", "[4, 4, 3]", "--path", "GX", "--points", "3", "--progress", "false"]
+    assert cli.main(["phonons", copper, *emt, *words, "--out", str(tmp_path / "phonons.json")]) == 0
+    stored = json.loads((tmp_path / "phonons.json").read_text())
+    assert stored["meta"]["mesh"] == [4, 4, 3]
+    assert stored["runs"]["plain"]["modes"] == 3 * 4 * 4 * 3
+    (tmp_path / "options.yaml").write_text("calculator: ase.calculators.emt:EMT")
+    capsys.readouterr()
+    assert cli.main(["relax", copper, "--calculator", "emt", "--config", str(tmp_path / "options.yaml")]) == 1
+    assert "calculator is 'ase.calculators.emt:EMT' in a file of options" in capsys.readouterr().err
+    assert cli.main(["relax", copper, "--calculator", "emt"]) == 1
+    assert "--calculator is 'emt'; expected module:factory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--mesh 10 10 10",
+            r"'10' belongs to no option, as --mesh takes one value, a number .* several as '\[10, 10, 10\]'",
+        ),
+        ("--supercell 2 2 2", r"--supercell takes one value, .* several as '\[2, 2, 2\]'"),
+        ("--points 5 6", "'6' belongs to no option, as --points takes one value, an integer;"),
+        ("--refine 4", "'4' belongs to no option; expected"),
+    ],
+)
+def test_several_values_of_an_option_are_written_as_a_list(copper, capsys, words, message):
+    assert cli.main(["phonons", copper, "--model", "emt", *words.split()]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
 @pytest.fixture
 def wrong(make_model, tmp_path, monkeypatch):
     """A folder with a model of H, C, N, O and Cu, an export, and files of structures with something amiss; offline."""

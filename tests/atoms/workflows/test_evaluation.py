@@ -22,6 +22,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from jetsym import atoms, cli
 from jetsym.atoms.workflows.evaluation import evaluate
 from jetsym.errors import ConfigError, DataError
+from jetsym.text import concise
 
 
 class Zero(Calculator):
@@ -181,6 +182,61 @@ def test_what_a_broken_symmetry_adds_stands_beside_the_errors():
     assert scores.torque == pytest.approx(10 * np.sqrt((arms[:, :2] ** 2).sum(axis=1).mean() / 3), rel=1e-6)
     assert "−∂E/∂θ [meV/atom]" in str(evaluate(Field(), frames, progress=False))
     assert evaluate(Field(), frames, turned=0, progress=False).scores["all"].torque is None
+
+
+def test_a_and_torque_have_errors_and_stand_beside_the_spread(tmp_path):
+    """E + E₀(structure), E = h z of a structure's middle: A² = h² r²/3, which spreads over structures of one size."""
+
+    class Field(Calculator):
+        implemented_properties = ("energy", "forces")
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            size = np.linalg.norm(atoms.positions[1] - atoms.positions[0])
+            energy = 0.01 * atoms.positions[:, 2].sum() + 0.2 * size
+            self.results = {"energy": energy, "forces": size * (atoms.positions - atoms.positions.mean(axis=0))}
+
+    def structures(seed, n):
+        rng = np.random.default_rng(seed)
+        frames = [Atoms("H2", rng.normal(size=(2, 3))) for _ in range(n)]
+        for one in frames:
+            one.calc = SinglePointCalculator(one, energy=0.0, forces=np.zeros((2, 3)))
+        return frames
+
+    truth, pulls = 10 * np.sqrt(1 / 2), []  # ⟨r²⟩ = 3/2 of the mean of two normal points
+    for seed in range(30):
+        found = evaluate(Field(), structures(seed, 12), turned=12, progress=False)
+        scores = found.scores["all"]
+        pulls.append((scores.energy_a - truth) / scores.energy_a_stderr)
+    assert scores.turned == 12
+    assert abs(np.mean(pulls)) < 0.7
+    assert 0.6 < np.std(pulls) < 1.7
+    assert abs(scores.forces_a) < 1e-6
+    frames = structures(0, 40)
+    scores = evaluate(Field(), frames, turned=40, progress=False).scores["all"]
+    energies = [Field().get_potential_energy(one) * 500 for one in frames]
+    spread = np.sqrt(np.var(energies, ddof=1) - scores.energy_a**2)
+    assert scores.energy_a_over_spread == pytest.approx(scores.energy_a / spread, rel=1e-9)
+    assert scores.energy_a_over_spread_stderr == pytest.approx(scores.energy_a_stderr / spread, rel=1e-9)
+    assert f"{concise(scores.energy_a, scores.energy_a_stderr)}" in str(found) + str(
+        evaluate(Field(), frames, turned=40, progress=False)
+    )
+    few = evaluate(Field(), frames, turned=3, progress=False)
+    assert "A and torque are those of 3 structures, of which errors are known to 50 %; more by turned" in str(few)
+    assert "E A/spread" in str(few)
+    assert concise(few.scores["all"].torque, few.scores["all"].torque_stderr) in few.page()
+    one = evaluate(Field(), frames, turned=1, progress=False)
+    assert one.scores["all"].energy_a_stderr is None
+    assert "a single structure, and have no errors" in str(one)
+    loaded = atoms.Evaluation.load(few.save(tmp_path / "few.json"))
+    assert str(loaded) == str(few)
+    older = few.to_dict() | {"format": 1}
+    names = [name for name in older["scores"]["all"] if name.endswith(("stderr", "spread")) or name == "turned"]
+    for name in names:
+        del older["scores"]["all"][name]
+    assert len(names) == 8
+    assert atoms.Evaluation.from_dict(older).scores["all"].energy_a == few.scores["all"].energy_a
+    assert "E A/spread" not in str(atoms.Evaluation.from_dict(older))
 
 
 def test_a_calculator_that_keeps_a_module_as_its_model():

@@ -157,6 +157,41 @@ def test_wrong_options(options, message):
         phonons(bulk("Cu"), EMT(), **{"supercell": (1, 1, 1)} | options)
 
 
+@pytest.mark.parametrize("mesh", [0, -3.0, (10, 10), (4, 4, 0), (4, 4, 2.5), "fine", None])
+def test_a_mesh_is_a_length_or_three_numbers(mesh):
+    with pytest.raises(
+        ConfigError, match=r"mesh is .*; expected one number, a length in Å, or three numbers of points"
+    ):
+        phonons(bulk("Cu"), EMT(), supercell=(1, 1, 1), mesh=mesh)
+
+
+@pytest.mark.parametrize(("a", "said"), [(3.70, True), (3.62, True), (3.59, False)])
+def test_the_stress_of_a_strained_cell_is_said(a, said):
+    report = phonons(bulk("Cu", a=a), EMT(), supercell=(1, 1, 1), path="GX", points=3, mesh=4, progress=False)
+    copper = bulk("Cu", a=a)
+    copper.calc = EMT()
+    pressure = -np.trace(copper.get_stress(voigt=False)) / 3 / units.GPa
+    words = " ".join(report.meta["notes"])
+    assert ("frequencies are those of a strained cell" in words) == said
+    assert (f"at a pressure of {pressure:.2g} GPa, above 0.2 GPa" in words) == said
+    assert ("jetsym relax STRUCTURE --cell" in words) == said
+    assert f"{abs(pressure):.3g}" in str(report)
+    assert PhononReport.from_dict(report.to_dict()).runs["plain"].spurious == report.runs["plain"].spurious
+
+
+def test_without_a_stress_none_is_said():
+    class Slack(Springs):
+        implemented_properties = ("energy", "forces")
+
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            del self.results["stress"]
+
+    report = phonons(bulk("Cu", a=3.7), Slack(), supercell=(1, 1, 1), path="GX", points=3, mesh=4, progress=False)
+    assert "stress" not in str(report)
+    assert report.runs["plain"].spurious.stress is None
+
+
 def test_a_molecule_has_no_bands():
     with pytest.raises(DataError, match="phonons need a crystal"):
         phonons(Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2]]), EMT())

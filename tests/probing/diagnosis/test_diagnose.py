@@ -328,6 +328,14 @@ def test_exact_products_of_tensors_are_no_bottleneck(kind, net, n):
     assert {item.severity for item in found if item.name != "under-resolved"} <= {"note"}
 
 
+@pytest.mark.parametrize("n", [1, 4, 7, 8])
+def test_few_inputs_say_that_they_keep_findings_from_being_grave(n):
+    found = jetsym.diagnose(function(lambda x: x[:, 2] + 0.1, "scalar", n=n))
+    words = f"Of {n} input{'s' * (n > 1)}, fewer than 8, no finding is called more than a note"
+    for said in (" ".join(str(found).split()), " ".join(found.sentences()), found.page()):
+        assert (words in said) == (n < 8)
+
+
 @pytest.mark.parametrize("n", [2, 4])
 def test_few_inputs_make_no_problem(n):
     """What breaks altogether is a note of few inputs, and what they cannot tell is not looked for."""

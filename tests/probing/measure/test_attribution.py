@@ -433,3 +433,10 @@ def test_a_difference_is_bounded_by_the_coarser_rounding_of_the_two(dtype):
     (row,) = [row for row in report.rows("y") if row[1] == "mixed precision"]
     bound = float(row[5].removeprefix("<"))
     assert bound >= 3 * effect.equivariance.noise_floor > 1e-5
+
+
+@pytest.mark.parametrize("group", ["O3", "SO3", "SO2"])
+def test_a_width_is_of_boosts(group):
+    points = torch.tensor(np.random.default_rng(1).normal(size=(3, 7, 3)))
+    with pytest.raises(ProbeError, match=f"width is 2.0, which is of boosts, and this is group='{group}'"):
+        attribute(lambda x: x.norm(dim=-1).sum(-1), points, group=group, width=2.0, progress=False)

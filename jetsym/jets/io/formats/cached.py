@@ -55,6 +55,12 @@ class SourceFile:
     mtime_ns: int
     sha256: str
 
+    @classmethod
+    def of(cls, path: Path) -> SourceFile:
+        """Describe a file as it is now."""
+        status = path.stat()
+        return cls(str(path.resolve()), status.st_size, status.st_mtime_ns, sha256_of(path))
+
     def differs(self, path: Path) -> str | None:
         """Say in what a file is not this one, or None. Its checksum is computed only if its time has changed."""
         status = path.stat()

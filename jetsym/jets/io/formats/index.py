@@ -200,7 +200,10 @@ class FileIndex:
 
 
 class JetReader:
-    """An open file from which ranges of jets are read, branch by branch; a format derives one of its own from it."""
+    """An open file from which ranges of jets are read, branch by branch; a format derives one of its own from it.
+
+    It says how columns are unpacked, or reads flat ones, ragged ones and nested ones each in a way of its own.
+    """
 
     def __init__(self, index: FileIndex) -> None:
         self.index = index
@@ -215,11 +218,12 @@ class JetReader:
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values with one number per jet."""
-        raise NotImplementedError
+        return self.unpacked(name, start, stop)[0]
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
-        raise NotImplementedError
+        values, (counts,) = self.unpacked(name, start, stop)
+        return values, counts
 
     def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values of a further column of jets."""
@@ -231,6 +235,11 @@ class JetReader:
 
     def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
         """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
+        values, (outer, inner) = self.unpacked(name, start, stop)
+        return values, inner, outer
+
+    def unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+        """Read all values of some jets, one behind the other, and the lengths of their lists, the outer ones first."""
         raise NotImplementedError
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import awkward as ak
 import numpy as np
 import uproot
+from typing_extensions import override
 
 from jetsym.errors import require
 from jetsym.jets.io.copies import place_of
@@ -155,21 +156,8 @@ class ParquetReader(JetReader):
         metadata = self._file.metadata
         return np.cumsum([0, *(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))])
 
-    def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Read (stop − start,) values of a column with one number per jet."""
-        return self._unpacked(name, start, stop)[0]
-
-    def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Read the values (P,) of the particles of some jets, and their number in each jet."""
-        values, (counts,) = self._unpacked(name, start, stop)
-        return values, counts
-
-    def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-        """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
-        values, (outer, inner) = self._unpacked(name, start, stop)
-        return values, inner, outer
-
-    def _unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+    @override
+    def unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
         begin = int(np.searchsorted(self._edges, start, side="right")) - 1
         end = int(np.searchsorted(self._edges, stop, side="left"))
         table = self._file.read_row_groups(list(range(begin, end)), columns=[self._places[name]], use_threads=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import awkward as ak
 import numpy as np
+from typing_extensions import override
 from uproot.models.RNTuple import Model_ROOT_3a3a_RNTuple as NTuple
 
 from jetsym.errors import DataError
@@ -91,21 +92,8 @@ class NTupleReader(JetReader):
     def __exit__(self, *arguments: object) -> None:
         self._stack.__exit__(None, None, None)
 
-    def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Read (stop − start,) values with one number per jet."""
-        return self._unpacked(name, start, stop)[0]
-
-    def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Read the values (P,) of the particles of some jets, and their number in each jet."""
-        values, (counts,) = self._unpacked(name, start, stop)
-        return values, counts
-
-    def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-        """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
-        values, (outer, inner) = self._unpacked(name, start, stop)
-        return values, inner, outer
-
-    def _unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+    @override
+    def unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
         array = _read(self._ntuple, name, entry_start=start, entry_stop=stop)
         return unpacked(array, f"{self.index.path}: the field {name!r}", first=start)
 

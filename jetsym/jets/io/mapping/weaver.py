@@ -1,11 +1,11 @@
 """The data configurations of weaver-core as mappings, with all their keys but `bucketing`.
 
 What a configuration calls inputs stands in ``JetBatch.inputs``, value by value as weaver-core 0.5 fills, standardises
-and clips it. The momenta are the input ``pf_vectors``, or another one that is named: px, py, pz and energy in GeV,
-told by the names of its variables, in any order; a configuration without any gives jets that cannot be moved. The jet
-axis is jet_pt, jet_eta, jet_phi and jet_energy where the file or the configuration has all four, and else the sum of
-the particles. Observers and monitored variables are columns, weights the column ``weight``. Charge, flags and
-displacements are scalars where the configuration names all of them.
+and clips it. The momenta are the input ``pf_vectors``, or another one that is named: px, py, pz and energy in GeV, told
+by the names of its variables, in any order; a configuration without any gives jets that cannot be moved. The jet axis
+is jet_pt, jet_eta, jet_phi and jet_energy where the file or the configuration has all four, and else the sum of the
+particles. Observers and monitored variables are columns, weights the column ``weight``. Charge, flags and displacements
+are scalars where the configuration names all of them.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.progress import progress_bar
+from jetsym.ranks import here
 from jetsym.reading import parse_json, read_text
 
 if TYPE_CHECKING:
@@ -233,11 +234,16 @@ def verify(folder: str | Path, *, progress: bool = True) -> int:
 
 
 def describe(paths: Sequence[Path], *, progress: bool) -> list[dict[str, Any]]:
-    """Describe the sources of a cache as its manifest lists them."""
-    entries = []
-    with progress_bar("checksums", len(paths), shown=progress) as advance:
-        for path in paths:
-            status = path.stat()
-            entries.append(asdict(SourceFile(str(path.resolve()), status.st_size, status.st_mtime_ns, sha256_of(path))))
-            advance(1)
-    return entries
+    """Describe the sources of a cache as its manifest lists them; processes that share take them in turn."""
+    ranks = here()
+    own = [*enumerate(paths)][ranks.rank :: ranks.size]
+    with progress_bar("checksums", len(own), shown=progress) as advance:
+
+        def described() -> list[tuple[int, dict[str, Any]]]:
+            found = []
+            for place, path in own:
+                found.append((place, asdict(SourceFile.of(path))))
+                advance(1)
+            return found
+
+        return ranks.in_order(described)

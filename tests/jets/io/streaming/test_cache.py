@@ -19,8 +19,9 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.files import write_atomically
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
+from jetsym.jets.io.streaming.appending import JOURNAL
 from jetsym.jets.io.streaming.cache import MANIFEST, is_cache, load_manifest, verify
-from jetsym.jets.io.streaming.convert import JOURNAL, convert
+from jetsym.jets.io.streaming.convert import convert
 
 SIZES = [30, 50, 20]
 
@@ -125,7 +126,7 @@ def test_an_interrupted_cache_is_continued(files, tmp_path, monkeypatch):
             return write_atomically(path, text)
 
         with monkeypatch.context() as patch:
-            patch.setattr("jetsym.jets.io.streaming.convert.write_atomically", die)
+            patch.setattr("jetsym.jets.io.streaming.appending.write_atomically", die)
             with pytest.raises(KeyboardInterrupt):
                 convert(files, folder, progress=False)
         assert not is_cache(folder)
