@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ _PARAMETERS = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}
 _DEEPEST = 50
 #: What weaver-core itself adds to the branches; it differs between training and test.
 _TRAINING = "aux_training_"
+#: What is no energy beside px, py and pz.
+_NO_ENERGY = re.compile("mass|pt|eta|phi|rapidity|log|(?<![a-z])m(?![a-z])", re.IGNORECASE)
 #: What the parts of momenta are called, as pieces of names in small letters.
 _PARTS = {"px": "px", "py": "py", "pz": "pz", "energy": r"energy|(?<![a-z])(e|en|ene)(?![a-z])"}
 
@@ -325,7 +328,7 @@ class _Options:
         one = inputs.get(self.vectors or VECTORS)
         if one is None:
             return None, Momentum(axis, 1.0)
-        parts = {_part(name): variable for name, variable in zip(one.form.names, one.variables, strict=True)}
+        parts = dict(zip(_parts(one.form.names), one.variables, strict=True))
         if len(one.form.names) != 4 or parts.keys() != _PARTS.keys():
             raise ConfigError(
                 f"{self.path}: the input {self.vectors or VECTORS!r} has {', '.join(one.form.names)}; expected px, py, "
@@ -371,10 +374,22 @@ class _Options:
         return tuple((str(pattern), value) for pattern, value in said.items())
 
 
-def _part(name: str) -> str | None:
-    """Return which part of a momentum a name says, px, py, pz or energy; None where it says none, or several."""
-    found = [part for part, words in _PARTS.items() if re.search(words, name.lower())]
-    return found[0] if len(found) == 1 else None
+def _parts(names: Sequence[str]) -> list[str | None]:
+    """Return which part of a momentum each name says; what stands alone beside px, py and pz is the energy.
+
+    None for a name that says none, or several, or something else. Whether it is an energy, its values tell later.
+
+    Examples
+    --------
+    >>> _parts(["part_e", "part_px", "part_py", "part_pz"]), _parts(["v_px", "v_py", "v_pz", "v_mass"])
+    (['energy', 'px', 'py', 'pz'], ['px', 'py', 'pz', None])
+    """
+    said = [[part for part, words in _PARTS.items() if re.search(words, name.lower())] for name in names]
+    found = [each[0] if len(each) == 1 else None for each in said]
+    if found.count(None) == 1 and set(found) == {"px", "py", "pz", None}:
+        place = found.index(None)
+        found[place] = "energy" if not said[place] and not _NO_ENERGY.search(names[place]) else None
+    return found
 
 
 def _refuse_circles(path: Path, variables: dict[str, Expression]) -> None:

@@ -478,6 +478,9 @@ def test_momenta_are_told_by_their_names(tmp_path, two_class_file, order):
     found = read(file, mapping=configuration)
     assert_equal(found, of_weaver(configuration, [file]))
     assert torch.equal(found.p4, truth.p4)
+    content["new_variables"]["part_eg"] = "part_energy"  # what stands beside the other three
+    content["inputs"]["pf_vectors"]["vars"][order.index("energy")] = ["part_eg", None]
+    assert torch.equal(read(file, mapping=written(tmp_path / "third.yaml", content)).p4, truth.p4)
 
 
 @pytest.mark.parametrize("names", [("a", "b", "c", "d"), ("px", "py", "pz", "mass"), ("px", "py", "px_2", "e")])
