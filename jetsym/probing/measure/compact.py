@@ -55,17 +55,23 @@ def compact(results: Sequence[T]) -> list[T]:
     """
     changes: list[dict[str, Any]] = [{} for _ in results]
     for field in fields(results[0]):  # type: ignore[arg-type]
-        values = [getattr(one, field.name) for one in results]
-        if all(isinstance(value, np.ndarray) for value in values) and len({value.dtype for value in values}) == 1:
-            joined = np.concatenate([value.ravel() for value in values])
-            ends = np.cumsum([value.size for value in values])
-            moved: Sequence[Any] = [
-                joined[end - value.size : end].reshape(value.shape) for value, end in zip(values, ends, strict=True)
-            ]
-        elif len({type(value) for value in values}) == 1 and is_dataclass(values[0]):
-            moved = compact(values)
-        else:
-            continue
-        for change, value in zip(changes, moved, strict=True):
+        values = _laid([getattr(one, field.name) for one in results])
+        for change, value in zip(changes, values, strict=True):
             change[field.name] = value
     return [replace(one, **change) for one, change in zip(results, changes, strict=True)]  # type: ignore[type-var]
+
+
+def _laid(values: Sequence[Any]) -> Sequence[Any]:
+    """Lay arrays of one type side by side, also those of dataclasses and named tuples; leave other values alone."""
+    first = values[0]
+    if len({value.dtype if isinstance(value, np.ndarray) else type(value) for value in values}) > 1:
+        return values
+    if isinstance(first, np.ndarray):
+        joined = np.concatenate([value.ravel() for value in values])
+        ends = np.cumsum([value.size for value in values])
+        return [joined[end - value.size : end].reshape(value.shape) for value, end in zip(values, ends, strict=True)]
+    if is_dataclass(first):
+        return compact(values)
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return [type(first)(*one) for one in zip(*map(_laid, zip(*values, strict=True)), strict=True)]
+    return values

@@ -32,15 +32,15 @@ def results(batches: int, *, samples: int = 5, tokens: bool = False):
 
 def expect_same(one, other):
     assert type(one) is type(other)
-    for field in fields(one):
-        values = getattr(one, field.name), getattr(other, field.name)
-        if is_dataclass(values[0]):
-            expect_same(*values)
-        elif isinstance(values[0], np.ndarray):
-            assert values[0].dtype == values[1].dtype
-            np.testing.assert_array_equal(*values)
-        else:
-            assert values[0] == values[1]
+    if isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    elif is_dataclass(one) or hasattr(one, "_fields"):
+        names = one._fields if isinstance(one, tuple) else [field.name for field in fields(one)]
+        for name in names:
+            expect_same(getattr(one, name), getattr(other, name))
+    else:
+        assert one == other
 
 
 @pytest.mark.parametrize("tokens", [False, True])
@@ -54,6 +54,8 @@ def test_values_stay_as_they_are(monkeypatch, batches, tokens):
         expect_same(deviations["output"], own_deviations["output"])
     if batches >= 4:
         first, second = (found[place][1][0]["layer"].power for place in (0, 3))
+        assert first.base is second.base is not None
+        first, second = (found[place][1][1]["output"].by_rotation.power for place in (0, 3))
         assert first.base is second.base is not None
 
 
