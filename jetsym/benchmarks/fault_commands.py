@@ -155,6 +155,7 @@ ONCE = {
     ),
     "pet": ("metatrain.cli.train", "jetsym.atoms.training.finetune", "jetsym.atoms.workflows.averaged_export"),
     "phonons": ("jetsym.atoms.workflows.phonons", "phonopy", "spglib"),
+    "phonons of a calculator": ("jetsym.atoms.workflows.phonons", "phonopy", "spglib"),
     "convert --to parquet": ("pyarrow.parquet",),
     "export": ("jetsym.jets.export", "onnx", "onnxscript"),
     "generate": ("fastjet", "jetsym.jets.generate", "pythia8mc"),
@@ -187,7 +188,7 @@ ATOMS_TRAIN = ("IN/frames.xyz", "--out", "OUT/run", "--validation", "0.25", "--b
 #: Name of a command, or of what it reads -> packages that it takes beyond those that jetsym needs itself.
 PACKAGES = {
     "structures": ("ase", "metatrain", "metatomic"),
-    "phonons": ("phonopy",),
+    **dict.fromkeys(("phonons", "phonons of a calculator"), ("phonopy",)),
     "convert --to parquet": ("pyarrow",),
     "predict to Parquet": ("pyarrow",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
@@ -207,6 +208,7 @@ GENERATE = (
 )
 JETS, TAGGED, WEAVER = ("jets",), ("jets", "tagger"), ("jets", "weaver")
 COPPER = ("IN/copper.xyz", "--model", "emt", *QUIET)
+COPPER_EMT = ("IN/copper.xyz", *EMT[:2], *QUIET)
 ATOMS, SERVER = ("structures",), ("jets", "tagger", "server")
 
 #: Command -> what it does, and what it leaves.
@@ -340,6 +342,18 @@ WORK: dict[str, Work] = {
     ),
     "phonons": Work(
         ("phonons", *COPPER, "--supercell", "[1,1,1]", "--mesh", "2", "--out", "OUT/p.json"),
+        at("p.json"),
+        ATOMS,
+        slow=True,
+    ),
+    "relax by a calculator": Work(
+        ("relax", *COPPER_EMT, "--rattle", "0.02", "--steps", "3", "--out", "OUT/r.json"),
+        at("r.json"),
+        ATOMS,
+        slow=True,
+    ),
+    "phonons of a calculator": Work(
+        ("phonons", *COPPER_EMT, "--supercell", "[1,1,1]", "--mesh", "2", "--out", "OUT/p.json"),
         at("p.json"),
         ATOMS,
         slow=True,

@@ -40,9 +40,9 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "kills": (fault_work.kills, 448, 4),
     "full disks": (fault_work.full_disks, 50, 2),
     "pairs": (fault_work.pairs, 32, 1),
-    "kills of slow commands": (partial(fault_work.kills, slow=True), 72, 0),
-    "full disks of slow commands": (partial(fault_work.full_disks, slow=True), 12, 0),
-    "pairs of slow commands": (partial(fault_work.pairs, slow=True), 12, 0),
+    "kills of slow commands": (partial(fault_work.kills, slow=True), 84, 0),
+    "full disks of slow commands": (partial(fault_work.full_disks, slow=True), 14, 0),
+    "pairs of slow commands": (partial(fault_work.pairs, slow=True), 14, 0),
 }
 #: Words of faults that are kept of a part.
 _MOST_WORDS = 50
