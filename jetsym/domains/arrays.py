@@ -248,7 +248,8 @@ class Arrays(Naming, Domain):
     def _refuse_unmoved(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
         """Refuse inputs none of which a group changes in the lab, as zeros, or points on its axis: any model agrees."""
         moving = self.moving(inputs)
-        if symmetry.is_at_rest or not moving:  # a single particle at rest stays, and may be one part of a measurement
+        is_known = symmetry.is_compact or symmetry.group == GroupName.BOOST  # of others nobody says what elements are
+        if symmetry.is_at_rest or not moving or not is_known:  # a single particle at rest stays where others do not
             return
         elements = _few_elements(symmetry, SOME)
         for start in range(0, self.size(inputs), SAMPLES):
