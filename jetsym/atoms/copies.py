@@ -1,15 +1,18 @@
 """Many copies of a structure, each at other positions, in TorchScript, which reads annotations as they stand."""
 
 import torch
-from metatensor.torch import TensorBlock
-from metatomic.torch import NeighborListOptions, System
 from torch import Tensor
+
+from jetsym.atoms.packages import quiet
+
+with quiet():
+    from metatensor.torch import TensorBlock
+    from metatomic.torch import NeighborListOptions, System
 
 __all__ = ["copies"]
 
 
-@torch.jit.script
-def copies(
+def _copies(
     types: Tensor,
     positions: Tensor,
     cells: Tensor,
@@ -46,3 +49,7 @@ def copies(
             system.add_neighbor_list(options[index], moved)
         made.append(system)
     return made
+
+
+with quiet():
+    copies = torch.jit.script(_copies)

@@ -151,8 +151,7 @@ def _in_order(system: System, places: Tensor) -> System:
 
 def _copies(system: System, elements: Tensor) -> list[System]:
     """Return a structure under elements (n, 3, 3)."""
-    with quiet():
-        from jetsym.atoms.copies import copies  # which needs the extra
+    from jetsym.atoms.copies import copies  # which needs the extra
 
     options = system.known_neighbor_lists()
     pairs = [system.get_neighbor_list(one) for one in options]

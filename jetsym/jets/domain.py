@@ -71,7 +71,8 @@ class Jets(Domain):
     @override
     def settled(self, inputs: JetBatch, outputs: Callable[[Any], Mapping[str, Any]]) -> Jets:
         """Return the domain, which speaks of displacements where outputs of a few jets depend on them."""
-        return Jets(held_fixed=_depend_on_displacements(inputs[:FEW], outputs))
+        few = range(min(FEW, len(inputs)))  # one at a time, as a forward pass may take no more
+        return Jets(held_fixed=any(_depend_on_displacements(inputs[place : place + 1], outputs) for place in few))
 
     @override
     def load(self, source: Any, *, limit: int, model: Any) -> JetBatch:
