@@ -12,11 +12,11 @@ from jetsym.arguments import above, anything, at_least, by_name, checked
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.calling import plain_call, taken
 from jetsym.probing.forward.session import Session
-from jetsym.probing.measure.baseline import UNTRAINED, prepare_baseline
+from jetsym.probing.measure.baseline import prepare_baseline
 from jetsym.probing.measure.boosts import measure_boosts
 from jetsym.probing.measure.lorentz import measure_lorentz
 from jetsym.probing.measure.rotations import measure_rotations
-from jetsym.probing.options import AUTO, ProbeOptions, check, check_kinds, values_over
+from jetsym.probing.options import ProbeOptions, check, check_kinds, values_over
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.over import ReportsOver
@@ -275,19 +275,7 @@ def probe(
         device=device,
     )
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
-    _refuse_unused(
-        symmetry,
-        baseline,
-        l_max,
-        given={
-            "method": method,
-            "n_rotations": n_rotations,
-            "distribution": distribution,
-            "widths": widths,
-            "tolerance": tolerance,
-            "n_draws": n_draws,
-        },
-    )
+    _refuse_rotations(symmetry, method=method, n_rotations=n_rotations)
     if "distribution" in symmetry.named.takes:
         symmetry = Symmetry.parse(group, frame, axis, None, distribution, error=ProbeError)
     given = None if over is None else values_over(over, symmetry)
@@ -336,26 +324,15 @@ def probe(
     return ReportsOver(argument, values, tuple(reports))
 
 
-def _refuse_unused(symmetry: Symmetry, baseline: Any, l_max: Any, *, given: Mapping[str, Any]) -> None:
-    """Refuse options that say something, and would change nothing here."""
-    boosts = symmetry.is_whole or not symmetry.is_compact
-    of_rotations, of_boosts = "goes with rotations", "goes with the groups 'boost' and 'lorentz'"
-    unused = {
-        "method": of_rotations if boosts and not symmetry.is_whole else "",
-        "n_rotations": of_rotations if boosts and not symmetry.is_whole else "",
-        "distribution": "" if boosts else of_boosts,
-        "widths": "" if boosts else of_boosts,
-        "tolerance": "" if l_max == AUTO else "goes with l_max='auto'",
-        "n_draws": "" if isinstance(baseline, str) and baseline == UNTRAINED else "goes with baseline='untrained'",
-    }
+def _refuse_rotations(symmetry: Symmetry, **given: Any) -> None:
+    """Refuse a choice of rotations where there are none; options of other groups may stand there, as in a loop."""
+    if symmetry.is_whole or symmetry.is_compact:
+        return
     defaults = signature(probe).parameters
-    for name, reason in unused.items():
-        default, value = defaults[name].default, given[name]
-        same = tuple(value) == default if isinstance(default, tuple) else value == default
-        if reason and not same:
-            raise ProbeError(
-                f"{name} is {value!r}, but {name} {reason}, and this is group={symmetry.group!r}; leave it out"
-            )
+    for name, value in given.items():
+        if value != defaults[name].default:
+            reason = f"but {name} goes with rotations, and this is group={symmetry.group!r}"
+            raise ProbeError(f"{name} is {value!r}, {reason}; leave it out")
 
 
 def _refuse_untaken(argument: str, called: Callable[..., Any], inputs: Any) -> None:

@@ -257,8 +257,8 @@ def test_a_baseline_has_the_outputs_of_the_model(points):
         def forward(self, x):
             return {"z": self.layer(x), "y": (self.layer(x) ** 2).sum(-1)}
 
-    for options in ({"baseline": "untrained", "n_draws": 2}, {"baseline": Net()}):
-        report = jetsym.probe(Net(), points, outputs={"z": None}, **options, **QUIET)
+    for baseline in ("untrained", Net()):
+        report = jetsym.probe(Net(), points, outputs={"z": None}, baseline=baseline, n_draws=2, **QUIET)
         assert report.baseline.layers == report.layers
         assert list(report.baseline.equivariance) == ["y"]
 
