@@ -55,10 +55,15 @@ def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return [np.sqrt(np.sum(squares, axis=0)), px, py, pz]
 
 
-def refuse_space_like(whose: str, momenta: Sequence[NDArray[Any]], said: str) -> None:
-    """Refuse (E, px, py, pz) of which nearly all have E < |p|: no momenta are such, and their parts stand for others.
+#: Ratios of units of energy, such as of GeV and MeV.
+UNITS = (1e3, 1e6)
 
-    Some of measured energies and momenta may, and E = |p| is rounded to less; 1 % is let pass. A thousand tell.
+
+def refuse_space_like(whose: str, momenta: Sequence[NDArray[Any]], said: str) -> None:
+    """Refuse (E, px, py, pz) of which nearly all have E < |p|, where it can be told which of them stand for others.
+
+    Some of measured energies and momenta may, and E = |p| is rounded to less; 1 % is let pass. A thousand tell. Made-up
+    numbers, of which none can be the energy, are read as they are said.
 
     Parameters
     ----------
@@ -72,7 +77,8 @@ def refuse_space_like(whose: str, momenta: Sequence[NDArray[Any]], said: str) ->
     Raises
     ------
     DataError
-        If nine in ten of twenty or more are; the message says which of the four can be an energy, if one can.
+        If nine in ten of twenty or more are, and another of the four can be the energy, or the energy is |p| in another
+        unit; the message says which.
 
     Examples
     --------
@@ -94,11 +100,16 @@ at which branches map.yaml names as energy, px, py and pz, and at their units; w
     if number < 20 or 10 * found < 9 * number:
         return
     others = [name for place, name in enumerate(("energy", "px", "py", "pz")) if place and not space_like(place)]
-    raise DataError(
-        f"{whose} have E < |p| in {found} of {number} that were looked at, as no momenta have; look at which branches "
-        f"{said} names as energy, px, py and pz, and at their units"
-        + (f"; what it names as {others[0]} may be the energy" if others else "")
-    )
+    reasons = [f"what it names as {name} may be the energy" for name in others[:1]]
+    with np.errstate(all="ignore"):
+        ratio = float(np.median(np.sqrt(sum(one**2 for one in few[1:])) / few[0]))
+    if any(unit / 2 < ratio < 1.1 * unit for unit in UNITS):
+        reasons.append(f"|p| is {ratio:.3g} times the energy, as in another unit")
+    if reasons:
+        raise DataError(
+            f"{whose} have E < |p| in {found} of {number} that were looked at, as no momenta have; look at which "
+            f"branches {said} names as energy, px, py and pz, and at their units; {reasons[0]}"
+        )
 
 
 def _four_momentum(*names: str) -> Function:
