@@ -17,8 +17,8 @@ from rich.table import Table
 from jetsym._version import __version__
 from jetsym.benchmarks import fault_calls, fault_files, fault_hostile, fault_work
 from jetsym.benchmarks.fault_trials import FAULTS, OUTCOMES
-from jetsym.errors import ConfigError, DataError, FaultError, closest
-from jetsym.files import check_out
+from jetsym.benchmarks.resumed import resumed
+from jetsym.errors import ConfigError, FaultError, closest
 from jetsym.results import Result
 from jetsym.text import as_text, table_of
 
@@ -176,7 +176,8 @@ def faults(
             raise ConfigError(f"parts names {name!r}; {closest(name, PARTS)}")
     if trials is not None and trials < 1:
         raise ConfigError(f"trials is {trials}; expected 1 or more")
-    table = _begun(out, {"seed": seed, "jetsym": __version__})
+    empty = Faults({}, {"seed": seed, "jetsym": __version__})
+    table = resumed(empty, out, kind="fault table", numbers="counts")
     start = time.monotonic()
     for name in chosen:
         task, full, few = PARTS[name]
@@ -188,19 +189,6 @@ def faults(
     words = [f"{name}: {line}" for name, part in shown.parts.items() for line in part.words]
     if words:
         raise FaultError(f"{len(words)} trials ended as none may; the first: {words[0]}")
-
-
-def _begun(out: str | None, meta: dict[str, Any]) -> Faults:
-    """Read the counts that there are, or begin without any."""
-    if out is None or not check_out(out).exists():
-        return Faults({}, meta)
-    try:
-        found = Faults.load(out)
-    except DataError as error:
-        raise ConfigError(f"{out} is there and holds no fault table: {error}; choose another name") from error
-    if dict(found.meta) != meta:
-        raise ConfigError(f"{out} holds the counts of {dict(found.meta)}; expected {meta}: choose another name")
-    return found
 
 
 def _with_trials(table: Faults, name: str, task: Trials, wanted: int, seed: int, out: str | None) -> Faults:

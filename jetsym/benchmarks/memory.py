@@ -19,9 +19,9 @@ from rich.table import Table
 
 from jetsym._version import __version__
 from jetsym.benchmarks.measure import memory_of
+from jetsym.benchmarks.resumed import resumed
 from jetsym.cli import main
-from jetsym.errors import ConfigError, DataError, JetsymError, closest, expect_at_least
-from jetsym.files import check_out
+from jetsym.errors import ConfigError, JetsymError, closest, expect_at_least
 from jetsym.jets import checkpoint, read
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.writer import open_jetclass
@@ -158,7 +158,8 @@ def memory(
     if wrong := [number for number in sizes if number % in_file]:
         raise ConfigError(f"jets has {wrong[0]}; expected multiples of {in_file}, as the files have so many")
     meta = {"jetsym": __version__, "torch": torch.__version__, "width": width, "seed": seed}
-    found = _begun(out, meta | {"max_particles": max_particles})
+    empty = Memory((), meta | {"max_particles": max_particles})
+    found = resumed(empty, out, kind="memory of tasks", numbers="memory")
     with TemporaryDirectory(prefix="jetsym-memory-") as temporary:
         folder = Path(temporary)
         torch.manual_seed(seed)
@@ -182,19 +183,6 @@ def _words(task: str, folder: Path, data: Path, max_particles: int | None) -> li
     out = folder / f"{task}.{'json' if task == 'evaluate' else 'root'}"
     cut = [] if max_particles is None else ["--max_particles", str(max_particles)]
     return [task, str(folder / "tagger.safetensors"), str(data), "--out", str(out), *cut]
-
-
-def _begun(out: str | None, meta: dict[str, Any]) -> Memory:
-    """Read the numbers that there are, or begin without any."""
-    if out is None or not check_out(out).exists():
-        return Memory((), meta)
-    try:
-        found = Memory.load(out)
-    except DataError as error:
-        raise ConfigError(f"{out} is there and holds no memory of tasks: {error}; choose another name") from error
-    if dict(found.meta) != meta:
-        raise ConfigError(f"{out} holds the memory of {dict(found.meta)}; expected {meta}: choose another name")
-    return found
 
 
 def _with(found: Memory, run: Run, out: str | None) -> Memory:

@@ -19,6 +19,7 @@ from torch import nn
 from jetsym.atoms.model import Model, without_baseline
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
+from jetsym.benchmarks.measure import alternate
 from jetsym.errors import require
 from jetsym.probing.probe import probe
 from jetsym.spectrum import O3
@@ -78,18 +79,14 @@ def potential(
             "metatomic": lambda: by_metatomic(model, structures, batch_size=batch_size),
         }
         difference = largest_difference(tasks["jetsym"](), tasks["metatomic"]())
-        times = _timed(tasks, repeats)
-    forward, ours, theirs = (np.array(each) for each in times.values())
+        forward, ours, theirs = alternate(tasks, repeats, clock=time.process_time).values()
     columns = ("evaluations", "forward s", "jetsym s", "metatomic s", "over forward", "over metatomic", "difference")
     title = f"PET({width}), {len(structures)} structures, l_max {L_MAX}, float64, {torch.get_num_threads()} threads"
     table = table_of(title, columns, words=0)
     table.add_row(
         str(report.meta["evaluations"]),
         *(f"{np.median(each):.2f}" for each in (forward, ours, theirs)),
-        *(
-            f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
-            for ratio in (ours / forward, ours / theirs)
-        ),
+        *map(_with_spread, (ours / forward, ours / theirs)),
         f"{difference:.0e}",
     )
     Console(width=140).print(table)
@@ -97,17 +94,6 @@ def potential(
 
 def _with_spread(ratios: NDArray[np.float64]) -> str:
     return f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-
-
-def _timed(tasks: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of the processor that each task takes, in turns."""
-    found: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(repeats):
-        for name, task in tasks.items():
-            start = time.process_time()
-            task()
-            found[name].append(time.process_time() - start)
-    return found
 
 
 @contextmanager
