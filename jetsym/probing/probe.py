@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from inspect import Parameter, signature
+from inspect import Parameter
 from typing import Any, Unpack, cast, overload
 
 from jetsym.arguments import above, anything, at_least, by_name, checked
@@ -16,7 +16,7 @@ from jetsym.probing.measure.baseline import prepare_baseline
 from jetsym.probing.measure.boosts import measure_boosts
 from jetsym.probing.measure.lorentz import measure_lorentz
 from jetsym.probing.measure.rotations import measure_rotations
-from jetsym.probing.options import ProbeOptions, check, check_kinds, values_over
+from jetsym.probing.options import AUTO, ProbeOptions, check, check_kinds, values_over
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.over import ReportsOver
@@ -328,9 +328,8 @@ def _refuse_rotations(symmetry: Symmetry, **given: Any) -> None:
     """Refuse a choice of rotations where there are none; options of other groups may stand there, as in a loop."""
     if symmetry.is_whole or symmetry.is_compact:
         return
-    defaults = signature(probe).parameters
     for name, value in given.items():
-        if value != defaults[name].default:
+        if value not in (None, AUTO):
             reason = f"but {name} goes with rotations, and this is group={symmetry.group!r}"
             raise ProbeError(f"{name} is {value!r}, {reason}; leave it out")
 

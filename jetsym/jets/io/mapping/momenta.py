@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FOUR_MOMENTA", "PARTS", "cartesian", "part", "refuse_space_like"]
 
+#: Ratios of units of energy, such as of GeV and MeV.
+UNITS = (1e3, 1e6)
+
 
 def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Return (E, px, py, pz) of n momenta, from any of the forms that they have; what is stored so is taken over.
@@ -53,10 +56,6 @@ def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
             return [parts["energy"], px, py, pz]
         squares = [one.astype(np.float64) ** 2 for one in (wide["mass"], px, py, pz)]
         return [np.sqrt(np.sum(squares, axis=0)), px, py, pz]
-
-
-#: Ratios of units of energy, such as of GeV and MeV.
-UNITS = (1e3, 1e6)
 
 
 def refuse_space_like(whose: str, momenta: Sequence[NDArray[Any]], said: str) -> None:
@@ -99,17 +98,19 @@ at which branches map.yaml names as energy, px, py and pz, and at their units; w
     found, number = space_like(0), len(few[0])
     if number < 20 or 10 * found < 9 * number:
         return
-    others = [name for place, name in enumerate(("energy", "px", "py", "pz")) if place and not space_like(place)]
-    reasons = [f"what it names as {name} may be the energy" for name in others[:1]]
     with np.errstate(all="ignore"):
         ratio = float(np.median(np.sqrt(sum(one**2 for one in few[1:])) / few[0]))
-    if any(unit / 2 < ratio < 1.1 * unit for unit in UNITS):
-        reasons.append(f"|p| is {ratio:.3g} times the energy, as in another unit")
-    if reasons:
-        raise DataError(
-            f"{whose} have E < |p| in {found} of {number} that were looked at, as no momenta have; look at which "
-            f"branches {said} names as energy, px, py and pz, and at their units; {reasons[0]}"
-        )
+    others = [name for place, name in enumerate(("px", "py", "pz"), 1) if not space_like(place)]
+    if others:
+        reason = f"what it names as {others[0]} may be the energy"
+    elif any(unit / 2 < ratio < 1.1 * unit for unit in UNITS):
+        reason = f"|p| is {ratio:.3g} times the energy, as in another unit"
+    else:
+        return
+    raise DataError(
+        f"{whose} have E < |p| in {found} of {number} that were looked at, as no momenta have; look at which "
+        f"branches {said} names as energy, px, py and pz, and at their units; {reason}"
+    )
 
 
 def _four_momentum(*names: str) -> Function:
