@@ -20,6 +20,7 @@ from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
 from common import Table, arguments, keep, trained_once
 from scipy.spatial.transform import Rotation
+from titles import ACCURACY
 
 import jetsym
 from jetsym.atoms import calculator, evaluate, load, over_training, read_frames, train
@@ -69,13 +70,7 @@ LAYERS = ["gnn_layers.?_node", "gnn_layers.?_edge"]
 #: Structures that are probed.
 PROBED = 6
 
-COLUMNS = {
-    "forces": "forces RMSE, meV/Å",
-    "forces rotated": "rotated, meV/Å",
-    "A forces": "A of forces, meV/Å",
-    "energy": "energy RMSE, meV/atom",
-    "A energy": "A of energy, meV/atom",
-    "torque": "torque, meV/atom",
+COLUMNS = ACCURACY | {
     "1 - b first": "1 − b(0,+), first",
     "1 - b last": "1 − b(0,+), last",
     "train_s": "training s",

@@ -1,15 +1,18 @@
-"""Titles of the columns of the study of the least bias, for its own tables and for those of the pages."""
+"""Titles of the columns of the studies of molecules and of the least bias, for their tables and those of the pages."""
 
-__all__ = ["COLUMNS", "CRYSTAL", "DRIFT"]
+__all__ = ["ACCURACY", "COLUMNS", "CRYSTAL", "DRIFT"]
 
-#: Column -> title, of molecules.
-COLUMNS = {
+#: Column -> title, of how a potential does on molecules.
+ACCURACY = {
     "forces": "forces RMSE, meV/Å",
     "forces rotated": "rotated, meV/Å",
     "A forces": "A of forces, meV/Å",
     "energy": "energy RMSE, meV/atom",
     "A energy": "A of energy, meV/atom",
     "torque": "torque, meV/atom",
+}
+#: The same of the study of the least bias.
+COLUMNS = ACCURACY | {
     "step_s": "s per step",
     "use_s": "use, s per structure",
     "train_s": "training s",
