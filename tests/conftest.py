@@ -13,8 +13,10 @@ import pytest
 import torch
 import uproot
 
+from jetsym import symmetry
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.schema import LABEL_BRANCHES, P4_BRANCHES, PARTICLE_BRANCHES, SCALAR_BRANCHES
+from jetsym.spectrum import groups
 from jetsym.testing.jets import random_jets
 
 
@@ -117,3 +119,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def groups_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups that a test registers are known to that test alone; messages name all that are known."""
+    monkeypatch.setattr(symmetry, "GROUPS", dict(symmetry.GROUPS))
+    monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))

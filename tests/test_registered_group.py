@@ -21,7 +21,7 @@ from jetsym.probing.measure.attribution import attribute
 from jetsym.probing.measure.average import orbit_average
 from jetsym.probing.probe import MEASUREMENTS
 from jetsym.remedies.symmetrized import Symmetrized
-from jetsym.spectrum import FiniteGroup, groups, register_group
+from jetsym.spectrum import FiniteGroup, register_group
 from jetsym.symmetry import Symmetry
 from jetsym.training.config import TrainConfig
 from jetsym.training.penalty import penalties_of
@@ -34,10 +34,8 @@ IRREPS = {"A": [1, 1, 1, 1], "B": [1, -1, 1, -1], "E": TURNS[:, :2, :2]}
 
 
 @pytest.fixture(autouse=True)
-def c4(monkeypatch: pytest.MonkeyPatch) -> FiniteGroup:
+def c4() -> FiniteGroup:
     """C₄, known while a test runs."""
-    monkeypatch.setattr(names, "GROUPS", dict(names.GROUPS))
-    monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))
     group = FiniteGroup("C4", TURNS, IRREPS)
     register_group(group, words="quarter turns about the beam")
     return group

@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from jetsym import symmetry
 from jetsym.arguments import at_least, checked
 from jetsym.benchmarks.calls.right import CALLS, NOT_RUN, arguments_of, found
 from jetsym.benchmarks.calls.world import World
 from jetsym.benchmarks.calls.wrong import Trial, call, gaps, trials, try_out
 from jetsym.errors import DataError
-from jetsym.spectrum import groups
 
 ROOMS = ("", ".jets", ".jets.io", ".jets.models", ".atoms", ".spectrum", ".plotting", ".remedies", ".training")
 ROOMS += (".testing", ".repair")
@@ -41,8 +39,6 @@ def needs(name):
 @pytest.mark.filterwarnings("ignore")
 def test_wrong_calls(name, world, tmp_path, monkeypatch):
     needs(name)
-    monkeypatch.setattr(symmetry, "GROUPS", dict(symmetry.GROUPS))  # a group is known while it is tried to register it
-    monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))
     monkeypatch.chdir(tmp_path)  # where a wrong path may be written to
     function, arguments = arguments_of(name, world)
     known = frozenset() if name in NOT_RUN else gaps(call(function, arguments))

@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 import jetsym
-from jetsym import symmetry
 from jetsym.errors import ConfigError, JetsymError
 from jetsym.jets.models.deep_sets import DeepSets
 from jetsym.probing.measure.average import orbit_average
 from jetsym.remedies import Symmetrized, averaging_degree
-from jetsym.spectrum import O3, SO3, FiniteGroup, Irrep, groups, register_group
+from jetsym.spectrum import O3, SO3, FiniteGroup, Irrep, register_group
 from jetsym.spectrum.averaging import group_average
 from jetsym.spectrum.quadrature import axis_matrices
 from jetsym.spectrum.representations import representation
@@ -84,10 +83,8 @@ def test_a_vector_asks_for_one_more_degree():
     assert errors[1] < 1e-13
 
 
-def test_named_irreps_ask_for_no_degree(monkeypatch):
+def test_named_irreps_ask_for_no_degree():
     """All elements are averaged over, whatever the degree: only what the table of irreps lacks cannot be told."""
-    monkeypatch.setattr(symmetry, "GROUPS", dict(symmetry.GROUPS))
-    monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))
     turns = axis_matrices(np.array([0.0, 0.0, 1.0]), np.pi / 2 * np.arange(4))
     irreps = {"A": np.ones(4), "B": [1, -1, 1, -1], "E": turns[:, :2, :2]}
     register_group(FiniteGroup("C4", turns, irreps))
