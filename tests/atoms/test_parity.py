@@ -57,9 +57,7 @@ def test_fractions_of_ethanol_are_metatomics_at_a_like_price(make_model, real_da
     model = Model(make_model(d_pet=64, d_node=128, d_head=64, d_feedforward=128, num_heads=4))
     difference, ours, theirs = compare(model, frames, repeats=3)
     assert difference < 1e-8
-    assert (
-        ours < 1.4 * theirs
-    )  # of the processor; the figure itself is the benchmark's, on a machine that does nothing else
+    assert ours < 1.4 * theirs  # the figure itself is the benchmark's, on a machine that does nothing else
 
 
 @pytest.mark.slow
