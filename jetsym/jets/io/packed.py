@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.arguments import at_least, checked
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapped import ranges_of, rows_of
@@ -269,6 +270,7 @@ class RaggedBatch:
         """Copy the batch to page-locked memory, from where an accelerator fetches it fastest."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    @checked(max_particles=at_least(1))
     def to_padded(self, max_particles: int | None = None) -> JetBatch:
         """Pad every jet, its ``max_particles`` of largest pT at most, to a JetBatch, on the device where the batch is.
 

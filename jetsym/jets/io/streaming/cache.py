@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import DataError, closest
-from jetsym.files import sha256_of
+from jetsym.files import checksum
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import narrowed
 from jetsym.jets.io.folds import Fold
@@ -227,7 +227,7 @@ def verify(folder: str | Path, *, progress: bool = True) -> int:
                 raise DataError(f"{folder / MANIFEST} names {name!r}, which lies outside of its folder")
             if not path.is_file():
                 raise DataError(f"{path}: missing; {MANIFEST} lists it")
-            if (found := sha256_of(path)) != sha256:
+            if (found := checksum(path)) != sha256:
                 raise DataError(f"{path}: damaged; its sha256 is {found[:12]}…, and {MANIFEST} says {sha256[:12]}…")
             advance(1)
     return len(expected)
