@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -22,7 +23,6 @@ from jetsym.results import Result, flat
 from jetsym.text import as_text, concise, table_of
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.arguments import at_least, checked
@@ -23,9 +24,6 @@ from jetsym.jets.io.mapped import ranges_of, rows_of
 from jetsym.jets.io.packed_inputs import PackedInput, join_inputs
 from jetsym.jets.io.ragged import RaggedJets, check_alike, common_dtype, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["DISPLACEMENTS", "KINDS", "PackedJets", "RaggedBatch", "kind_columns", "pack_kinds", "unpack_kinds"]
 

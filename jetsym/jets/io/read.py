@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.arguments import at_least, checked
 from jetsym.errors import DataError
@@ -27,7 +28,6 @@ from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
     import awkward as ak
-    from numpy.typing import NDArray
 
 
 __all__ = ["MappingFile", "padded", "read", "read_packed"]

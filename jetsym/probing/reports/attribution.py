@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from markupsafe import Markup
+
 from jetsym.pages import render
 from jetsym.probing.reports.base import expect_meta
 from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
@@ -15,7 +17,6 @@ from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise, table_of
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 __all__ = ["Attribution", "Effect", "judged"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from markupsafe import Markup
 
 from jetsym.pages import render
 from jetsym.results import Result
 from jetsym.text import as_text, table_of
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 __all__ = ["LayerList", "LayerRow"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError, lacks_explained
 from jetsym.files import checksum
@@ -19,8 +20,6 @@ from jetsym.jets.io.mapped import MappedArray
 from jetsym.reading import from_json, parse_json, read_text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from jetsym.jets.io.mapping.tree_mapping import TreeMapping
     from jetsym.jets.io.packed import PackedJets
     from jetsym.jets.io.packed_inputs import PackedInput

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jetsym.arguments import at_least, checked
 from jetsym.errors import DataError, lacks_explained
@@ -26,6 +26,7 @@ from jetsym.files import (
 from jetsym.jets.io.block import BadJets, ColumnSet
 from jetsym.jets.io.formats.parquet import source_of, write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.paths import Paths, data_in, local_files
 from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.streaming.appending import JOURNAL, CacheWriter, as_entry, clear, open_journal
@@ -43,9 +44,6 @@ from jetsym.locks import locked
 from jetsym.progress import progress_bar
 from jetsym.ranks import here
 from jetsym.reading import parse_json
-
-if TYPE_CHECKING:
-    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 
 __all__ = ["convert", "to_parquet"]
 
