@@ -16,7 +16,8 @@ from jetsym.pages import render
 from jetsym.probing.reports.derived import casimir_of, weighted
 from jetsym.probing.reports.differences import Difference, differences_of
 from jetsym.probing.reports.over import ReportsOver
-from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
+from jetsym.probing.reports.sentences import NOT_SMALL
+from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.results import Result
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, concise, percent, table_of
