@@ -38,8 +38,7 @@ from jetsym.jets.sources import some_of
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.results import Result
-from jetsym.symmetry import FRAMES as ALL_FRAMES
-from jetsym.symmetry import GroupName, Symmetry
+from jetsym.symmetry import FRAMES as ALL_FRAMES, GroupName, Symmetry
 from jetsym.text import as_text, concise, table_of
 
 __all__ = [

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
-from array_api_compat import device as device_of
+from array_api_compat import array_namespace, device as device_of
 from numpy.typing import NDArray
 from typing_extensions import override
 

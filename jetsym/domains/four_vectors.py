@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
-from array_api_compat import device as device_of
+from array_api_compat import array_namespace, device as device_of
 from numpy.typing import NDArray
 from torch.autograd import forward_ad
 from typing_extensions import override

@@ -17,8 +17,7 @@ from jetsym.domains.base import Action, Domain, Source
 from jetsym.domains.members import same_rows
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.checkpoint import initial
-from jetsym.jets.checkpoint import load as load_tagger
+from jetsym.jets.checkpoint import initial, load as load_tagger
 from jetsym.jets.evaluation.evaluate import expect_same_classes
 from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.io.read import read

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
-from scipy.stats import norm as normal
-from scipy.stats import t as student
+from scipy.stats import norm as normal, t as student
 
 from jetsym.arguments import checked
 from jetsym.errors import SpectrumError

@@ -22,8 +22,7 @@ import jetsym
 from jetsym import atoms, cli
 from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.training import folder
-from jetsym.atoms.training import train as training
+from jetsym.atoms.training import folder, train as training
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 from jetsym.probing.reports.history import History
 from jetsym.repair import repair
