@@ -28,7 +28,8 @@ from scipy.stats import t as student
 
 from jetsym.arguments import checked
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.projection import State, bands_of, basis_at, parity_halves, rows_of
+from jetsym.spectrum.bands import bands_of, basis_at, rows_of
+from jetsym.spectrum.projection import State, parity_halves
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 from jetsym.spectrum.windows import Window

@@ -7,7 +7,7 @@ of the background G. Kasieczka, D. Shih, "DisCo Fever", arXiv:2001.05310.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,12 +56,6 @@ class ScoreHistogram:
     signal_stderr: tuple[float, ...]
     background_stderr: tuple[float, ...]
     cut: float
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ScoreHistogram:
-        """Return it from what :meth:`~jetsym.jets.evaluation.report.Evaluation.to_dict` holds of it."""
-        columns = {name: tuple(data[name]) for name in cls.__dataclass_fields__ if name != "cut"}
-        return cls(**columns, cut=data["cut"])
 
 
 @dataclass(frozen=True)
@@ -128,20 +122,6 @@ class MassSculpting:
     background: tuple[float, ...]
     background_stderr: tuple[float, ...]
     signals: Mapping[str, SculptedMass] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as values that JSON can hold."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> MassSculpting:
-        """Return that of which :meth:`to_dict` gave ``data``."""
-
-        def read(values: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-        signals = {name: SculptedMass(**read(item)) for name, item in data["signals"].items()}
-        return cls(**{**read(data), "signals": signals})
 
 
 def score_histogram(odds: Array, is_signal: NDArray[np.bool_], weights: Array, *, cut: float) -> ScoreHistogram:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from markupsafe import Markup
@@ -19,7 +19,7 @@ from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.card import symmetries
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance, rounding_of_sums
-from jetsym.spectrum import Irrep
+from jetsym.spectrum import Irrep, read_irrep
 from jetsym.text import as_text, at_most, concise, percent, table_of
 
 if TYPE_CHECKING:
@@ -233,6 +233,13 @@ class SymmetryReport(LayerReport):
             for row, layer in enumerate(self.layers)
             for column, irrep in enumerate(self.irreps)
         )
+
+    def _content(self) -> dict[str, Any]:
+        return {**super()._content(), "irreps": [irrep.to_list() for irrep in self.irreps]}
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        return super()._read({**data, "irreps": tuple(map(read_irrep, data["irreps"]))})
 
     def __str__(self) -> str:
         title = f"Power per irrep of {self.meta['group']} in %, standard error in the last digits"

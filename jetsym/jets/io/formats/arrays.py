@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.array_table import Source, open_array_table, sources
@@ -23,9 +24,6 @@ from jetsym.jets.io.formats.padded import (
     whole_labels,
 )
 from jetsym.jets.io.mapping.momenta import refuse_space_like
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["open_npz"]
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.mapping.functions import Function
 from jetsym.jets.io.mapping.quantities import Quantity, apply, numeric
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["FOUR_MOMENTA", "PARTS", "cartesian", "part", "refuse_space_like"]
 
