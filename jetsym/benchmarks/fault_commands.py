@@ -290,7 +290,11 @@ WORK: dict[str, Work] = {
         slow=True,
     ),
     "atoms uncertainty": Work(
-        ("atoms", "uncertainty", "IN/pet", *ATOMS_TRAIN), at("run", trained_pet), (*ATOMS, "pet"), slow=True
+        ("atoms", "uncertainty", "IN/pet", *ATOMS_TRAIN),
+        at("run", trained_pet),
+        (*ATOMS, "pet"),
+        resume=("--resume",),
+        slow=True,
     ),
     "atoms spectra": Work(
         (

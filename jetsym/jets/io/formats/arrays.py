@@ -23,6 +23,7 @@ from jetsym.jets.io.formats.padded import (
     index_padded,
     whole_labels,
 )
+from jetsym.jets.io.mapping.momenta import refuse_space_like
 
 __all__ = ["open_npz"]
 
@@ -55,6 +56,7 @@ def open_npz(path: Path) -> Iterator[PaddedArrays]:
             return _quark_gluon(path, start, content["X"][start:stop], chosen)
         p4 = content["p4"][start:stop]
         mask = content["mask"][start:stop].astype(bool) if "mask" in content else (p4 != 0).any(axis=2)
+        refuse_space_like(f"{path}: particles", p4[mask].T, "p4, (E, px, py, pz),")
         return p4, mask, chosen, None
 
     yield PaddedArrays(shape[0], shape[1], classes, load)
