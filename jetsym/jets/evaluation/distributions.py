@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, rel_entr
 
 from jetsym.jets.weights import effective_number
 
@@ -134,7 +135,7 @@ def score_histogram(odds: Array, is_signal: NDArray[np.bool_], weights: Array, *
     (1.0, 1.0, 1.0, 0.5)
     """
     edges = np.linspace(0, 1, SCORE_BINS + 1)
-    score = _share_of(odds)
+    score = expit(np.asarray(odds, np.float64))
     signal, background, of_signal, of_background = (
         _histogram(score[chosen], weights[chosen] ** power, edges)
         for power in (1, 2)
@@ -146,7 +147,7 @@ def score_histogram(odds: Array, is_signal: NDArray[np.bool_], weights: Array, *
         tuple(background.tolist()),
         tuple(np.sqrt(of_signal).tolist()),
         tuple(np.sqrt(of_background).tolist()),
-        float(_share_of(np.array([cut]))[0]),
+        float(expit(cut)),
     )
 
 
@@ -224,11 +225,8 @@ def jensen_shannon(first: Array, second: Array) -> float | None:
 def _divergence(p: Array, q: Array) -> Any:
     """Compute it of shares (…, bins)."""
     middle = (p + q) / 2
-    parts = [
-        np.where(own > 0, own * np.log2(np.divide(own, middle, out=np.ones_like(middle), where=own > 0)), 0.0)
-        for own in (p, q)
-    ]
-    return np.maximum(0.5 * (parts[0] + parts[1]).sum(axis=-1), 0.0)
+    found = rel_entr(p, middle) + rel_entr(q, middle)
+    return np.maximum(found.sum(axis=-1) / (2 * np.log(2)), 0.0)
 
 
 def _by_chance(background: Array, total: float, taken: float) -> tuple[float | None, float | None]:
@@ -242,11 +240,6 @@ def _by_chance(background: Array, total: float, taken: float) -> tuple[float | N
     drawn = rng.multivariate_hypergeometric(counts, chosen, size=DRAWS, method="marginals").astype(np.float64)
     found = _divergence(drawn / chosen, (counts - drawn) / (counts.sum() - chosen))
     return float(found.mean()), float(np.quantile(found, 0.95))
-
-
-def _share_of(odds: Array) -> Array:
-    """Return 1/(1 + e^−x), without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(odds, np.float64))))
 
 
 def _within(mass: Array, edges: Array) -> NDArray[np.bool_]:
