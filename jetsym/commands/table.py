@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, cast
 
-__all__ = ["COMMANDS", "Command", "CommandGroup", "found"]
-
-
-def found(function: str) -> Callable[..., Any]:
-    """Import a function by module:name."""
-    module, _, name = function.partition(":")
-    return cast("Callable[..., Any]", getattr(import_module(module), name))
+__all__ = ["COMMANDS", "Command", "CommandGroup"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,7 @@ ATOMS = {
         "jetsym.commands.potentials:evaluate",
         "measure errors on a file of structures, by subset",
         positional=True,
+        instead={"--calculator": "jetsym.commands.potentials:evaluate_calculator"},
         numbers=True,
     ),
     "check": Command(
@@ -75,6 +68,7 @@ ATOMS = {
         "jetsym.commands.atoms:dynamics",
         "measure the drift of energy and angular momentum as trained, averaged and in random frames",
         positional=True,
+        instead={"--calculator": "jetsym.commands.atoms:dynamics_calculator"},
         numbers=True,
     ),
     "export": Command(
