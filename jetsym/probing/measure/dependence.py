@@ -117,9 +117,9 @@ class _Experiment:
 
     def __init__(self, session: Session, inputs: Any, meddling: Meddling) -> None:
         self._session, self._inputs, self._meddling = session, inputs, meddling
-        self.usual = self._responses({})
+        self.usual: Mapping[str, NDArray[Any]] = self._responses({})
         self._layers = [name for name in self.usual if name not in session.outputs and name in meddling.seen]
-        self.held = {name: meddling.seen[name] for name in self._layers}
+        self.held: Mapping[str, Tensor] = {name: meddling.seen[name] for name in self._layers}
         self._generator = torch.Generator().manual_seed(session.seed)
         self._noise = {name: _noise_like(array, self._generator) for name, array in self.held.items()}
 

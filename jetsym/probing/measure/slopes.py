@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from jetsym.errors import is_out_of_memory
 __all__ = ["Change", "Layers", "Slopes", "confirmed", "moved_by_others", "slopes_of"]
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 #: What is made of the array that a layer returned.
 Change = Callable[[Tensor], Tensor]
 
@@ -107,7 +109,7 @@ def slopes_of(layers: Layers, generator: np.random.Generator) -> dict[str, Slope
 def _slopes(layers: Layers, generator: np.random.Generator) -> dict[str, Slopes] | None:
     with torch.enable_grad():
         shifts = {name: torch.zeros_like(held, requires_grad=True) for name, held in layers.held.items()}
-        outputs = layers.run({name: lambda array, shift=shift: array + shift for name, shift in shifts.items()})
+        outputs = layers.run({name: partial(torch.add, other=shift) for name, shift in shifts.items()})
         if not all(isinstance(y, Tensor) and y.requires_grad and not y.is_complex() for y in outputs.values()):
             return None
         return {name: _slopes_of_output(layers, name, y, shifts, generator) for name, y in outputs.items()}
@@ -182,7 +184,7 @@ def _disturbed(layers: Layers, group: Sequence[str], share: float) -> dict[str, 
     return layers.numbers(layers.run(changes))
 
 
-def _tried(task: Callable[[], Any]) -> Any:
+def _tried(task: Callable[[], T]) -> T | None:
     """Return what a task does; None where a model cannot do it, which may raise whatever it likes."""
     try:
         return task()
