@@ -5,6 +5,10 @@ inputs are evaluated again with noise of a small size ε on what one layer retur
 change over ε: 0 where it does not depend on the layer, about 1 where it is linear in it. With all later layers held at
 what they were, what is left of the gain is what reaches the output past them: the layers of which something is left are
 its readout.
+
+One forward pass for each layer is the square of their number in all. Where there are more than :data:`MANY`, the gains
+are those of infinitely small noise, by :mod:`jetsym.probing.measure.slopes`, as far as disturbing groups of layers
+confirms them, and noise on all layers at once tells which of them no other changes.
 """
 
 from __future__ import annotations
@@ -155,7 +159,10 @@ class _Experiment:
         return first, gains
 
     def _many(self) -> tuple[list[str], dict[str, dict[str, float]]]:
-        """Return the same with few passes: by noise on all layers at once, and by derivatives as far as they hold."""
+        """Return the same with few passes: by noise on all layers at once, and by derivatives as far as they hold.
+
+        What a layer returns before its own noise is added has moved where an earlier one, of those, changes it.
+        """
         moved = moved_by_others(self)
         if moved is None:
             return self._one_by_one()

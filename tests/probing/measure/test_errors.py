@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jetsym
+from jetsym.domains.arrays import Arrays
 from jetsym.probing.measure.deviation import Deviation
 from jetsym.probing.measure.errors import Errors
 from jetsym.spectrum.heldout import chance
@@ -35,6 +36,18 @@ def test_reports_are_the_same_as_with_what_every_input_has(inputs, monkeypatch):
                 found, value = list(found.values()), list(value.values())
             if not isinstance(value, str | None):
                 np.testing.assert_allclose(found, value, rtol=1e-9, atol=1e-13, err_msg=key)
+
+
+def test_outputs_with_a_zero_for_some_inputs_keep_what_every_input_has(monkeypatch):
+    """The errors of those that share a label with no other are left out, which takes the errors of each."""
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    monkeypatch.setattr(Arrays, "baselines", lambda self, inputs, name: labels if name == "s" else None)
+    points = np.random.default_rng(0).normal(size=(6, 2, 3))
+    options = {"outputs": {"y": "vector", "s": "scalar"}, "method": "random", "n_rotations": 4, "l_max": 2}
+    found = jetsym.probe(turning, points, batch_size=8, seed=3, progress=False, **options).outputs
+    for item in found.values():
+        assert np.isfinite([*item.error_spectrum_stderr.values(), *item.error_shares_stderr.values()]).all()
+        assert item.error_shares_stderr["(2,+)"] > 0
 
 
 def influence(inputs, n, irreps):
