@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.domain import ATOMS
-from jetsym.atoms.packages.base import GraphModel
+from jetsym.atoms.read import frames_of
+from jetsym.errors import ProbeError
 from jetsym.probing.forward import calling
 from jetsym.probing.measure import rotations
 from jetsym.probing.probe import probe
@@ -59,11 +60,11 @@ class Passes:
 
 
 def as_it_takes(model: Any, inputs: Any) -> tuple[Any, Any]:
-    """Return a network on graphs as the probe knows it, and the graphs of its structures, built once; others as is."""
+    """Return a network on atoms as the probe knows it, and its structures with graphs, built once; others as is."""
     if not isinstance(model, nn.Module):
         return model, inputs
     known = ATOMS.prepare(model, None).model
-    return (known, known.structures(inputs)) if isinstance(known, GraphModel) else (model, inputs)
+    return known, known.structures(frames_of(inputs, limit=2**31))
 
 
 def passes_of(model: Any, inputs: Any, **options: Any) -> Passes:
@@ -78,6 +79,11 @@ def passes_of(model: Any, inputs: Any, **options: Any) -> Passes:
         As for :func:`jetsym.probe`, and as :func:`as_it_takes` gives them.
     **options
         Of the probe.
+
+    Raises
+    ------
+    ProbeError
+        The probe runs another model than this one, which it wraps or loads.
     """
     found, twin = Passes(), copy.deepcopy(model)
     clock = _Clock(found)
@@ -88,6 +94,8 @@ def passes_of(model: Any, inputs: Any, **options: Any) -> Passes:
         else:
             with patch.object(calling.Caller, "__call__", _calling(calling.Caller.__call__, model, twin, clock)):
                 found.report = clock.around(lambda: probe(model, inputs, **options))
+    if not found.number:
+        raise ProbeError(f"the probe called no {type(model).__name__}, but what it made of it; give that")
     return found
 
 

@@ -22,6 +22,8 @@ from jetsym.jets.features import FEATURE_SETS, angular_points
 
 #: Fields, and the titles of their tables.
 FIELDS = {"jets": "Jets and events", "points": "Clouds of points", "atoms": "Atoms"}
+#: GPa in an eV/Å³.
+GPA = 160.21766208
 #: Where an output has a law by name.
 ENERGY, LOGITS = {"energy": "scalar"}, {"logits": "logits"}
 FORCES = {"energy": "scalar", "forces": "vector"}
@@ -460,6 +462,33 @@ def chgnet_calculator(model: Any) -> Any:
     return CHGNetCalculator(model, use_device="cpu")
 
 
+def stress_by_differences(model: Any) -> str:
+    """Compare the stress of the package's own calculator with dE/dε, and that of a left-handed cell."""
+    calculator, frame, step = chgnet_calculator(model), rock_salt()[0], 2e-3
+    mirrored = frame.copy()
+    mirrored.set_cell(frame.cell.array[[1, 0, 2]])  # the same lattice and atoms
+    found = []
+    for one in (frame, mirrored):
+        one.calc = calculator
+        stress, slopes = one.get_stress(voigt=False), np.zeros((3, 3))
+        for row, column in np.ndindex(3, 3):
+            energies = []
+            for sign in (1, -1):
+                strained, strain = one.copy(), np.zeros((3, 3))
+                strain[row, column] += sign * step / 2
+                strain[column, row] += sign * step / 2
+                strained.set_cell(one.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+                strained.calc = calculator
+                energies.append(strained.get_potential_energy())
+            slopes[row, column] = (energies[0] - energies[1]) / (2 * step * one.get_volume())
+        found += [GPA * np.abs(stress - slopes).max(), GPA * np.abs(stress + slopes).max()]
+    same, _, other, reversed_ = found
+    return (
+        f"{same:.1g} GPa in a right-handed cell and by {other:.2g} GPa in a left-handed one, two of whose vectors are "
+        f"exchanged, where its negative differs from it by {reversed_:.1g} GPa."
+    )
+
+
 def sevennet() -> Any:
     return import_module("sevenn.util").load_checkpoint("7net-0").build_model()
 
@@ -726,7 +755,8 @@ TABLE = (
                       of_a_cloud_in_a_batch}, n_inputs=1),
     Published("CHGNet", "atoms", "chgnet", "chgnet", chgnet, rock_salt, "O3", {}, weights="in the wheel, 0.3.0",
               invariant=("atom_*", "angle_*", "bond_embedding", "bond_weights_*", "bond_conv_layers.*", "readout_norm"),
-              calculator=chgnet_calculator),
+              calculator=chgnet_calculator,
+              checks={"its stress differs from dE/dε, by differences, by at most": stress_by_differences}),
     Published("SevenNet-0", "atoms", "sevenn", "sevenn", sevennet, rock_salt, "SO3",
               {"layers": ["edge_embedding", "onehot_to_feature_x", "?_self_interaction_?", "?_equivariant_gate"]},
               weights="in the wheel, 22May2024", calculator=sevennet_calculator,
