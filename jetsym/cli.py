@@ -13,12 +13,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from shutil import get_terminal_size
 
 from jetsym._version import __version__
 from jetsym.commands.parser import elsewhere, make_parser
 from jetsym.commands.streams import patient_streams
-from jetsym.commands.table import COMMANDS, Command, CommandGroup, found
+from jetsym.commands.table import COMMANDS, Command, CommandGroup
 from jetsym.commands.words import expand_presets, joined, renamed, underscored
 from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
 from jetsym.lazy import is_entry
@@ -126,7 +127,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         return _fail(program, f"a word is empty in {' '.join(map(repr, words))}; expected '.' for a path", status=2)
     flags = {word.partition("=")[0] for word in words}
     chosen = next((own for flag, own in command.instead.items() if flag in flags), command.function)
-    function = found(chosen)
+    function = resolve_name(chosen)
     parser = make_parser(program, command, function)
     words = renamed(words, parser)
     if command.presets:

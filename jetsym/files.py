@@ -24,6 +24,7 @@ __all__ = [
     "UNFINISHED",
     "Inputs",
     "check_out",
+    "checksum",
     "expect_data",
     "fingerprint_of",
     "finished_file",
@@ -33,7 +34,6 @@ __all__ = [
     "mark_unfinished",
     "recorded",
     "remove_leftovers",
-    "sha256_of",
     "write_atomically",
     "write_json",
 ]
@@ -174,10 +174,10 @@ def write_json(path: str | Path, values: Any) -> Path:
     return write_atomically(path, json.dumps(as_json(values), indent=1, allow_nan=False) + "\n")
 
 
-def sha256_of(path: str | Path) -> str:
-    """Return the checksum of a file's bytes, in hexadecimal."""
+def checksum(path: str | Path, algorithm: str = "sha256") -> str:
+    """Compute the checksum of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def fingerprint_of(path: Path) -> str:

@@ -1,6 +1,7 @@
-"""The forms of saved results: what the fields of a dataclass say of their values, compared with what was read.
+"""The forms of saved results: by what the fields of a dataclass say, it is written as plain values, and read again.
 
-A number that has become a text, or a list an entry, would else be found where somebody prints the result, or never.
+What was read is compared with them: a number that has become a text, or a list an entry, would else be found where
+somebody prints the result, or never.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-__all__ = ["FACTS", "expect_facts", "expect_form"]
+__all__ = ["FACTS", "as_plain", "expect_facts", "expect_form", "from_plain", "made_of"]
+
+T = TypeVar("T")
 
 #: What is known of how something was measured -> its form; other facts may be anything.
 FACTS: dict[str, Any] = {
@@ -35,6 +38,65 @@ FACTS: dict[str, Any] = {
 #: The same of what l_max='auto' found, and of each of its steps.
 _RESOLUTION: dict[str, Any] = {"tolerance": float, "agreed": bool, "inputs": int, "steps": list[Any] | tuple[Any, ...]}
 _STEP: dict[str, Any] = {"l_max": int}
+
+
+def as_plain(value: Any) -> Any:
+    """Return values that JSON can hold for a value and all within it; :func:`from_plain` is the way back.
+
+    A class whose plain form is not that of its fields has ``to_dict``, and ``from_dict``.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Point:
+    ...     name: str
+    ...     place: tuple[float, ...]
+    >>> as_plain({1: Point("here", (1.0, 2.5)), 2: np.zeros(2)})
+    {'1': {'name': 'here', 'place': [1.0, 2.5]}, '2': [0.0, 0.0]}
+    """
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value):
+        return {one.name: as_plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): as_plain(item) for name, item in value.items()}
+    return [as_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def from_plain(hint: Any, value: Any) -> Any:
+    """Return the value of type ``hint`` that :func:`as_plain` was given; what is of no such type stays as it is.
+
+    Examples
+    --------
+    >>> from_plain(Mapping[int, tuple[float, ...]], {"1": [0.5]}), from_plain(tuple[float, ...] | None, "rubbish")
+    ({1: (0.5,)}, 'rubbish')
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        kinds = [one for one in arguments if one is not NoneType]
+        return from_plain(kinds[0], value) if len(kinds) == 1 else value
+    if isinstance(value, Mapping):
+        if isinstance(hint, type) and is_dataclass(hint):
+            return hint.from_dict(value) if hasattr(hint, "from_dict") else made_of(hint, value)
+        key, of = arguments if len(arguments) == 2 else (str, Any)
+        return {int(name) if key is int else name: from_plain(of, item) for name, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    if np.ndarray in (hint, origin):
+        return np.array(value, dtype=float)
+    if origin is tuple and ... not in arguments:
+        return tuple(map(from_plain, arguments, value)) if len(value) == len(arguments) else value
+    items = [from_plain(arguments[0], item) for item in value] if arguments else value
+    return tuple(items) if arguments and origin is not list else items
+
+
+def made_of(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Make a dataclass of the plain values of its fields."""
+    hints = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
+    return kind(**{name: from_plain(hints.get(name, Any), value) for name, value in values.items()})
 
 
 def expect_form(result: Any) -> None:

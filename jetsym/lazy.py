@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 __all__ = ["attach", "imported", "is_entry"]
@@ -61,13 +62,9 @@ def imported(entry: str) -> Any:
     >>> imported("pathlib:Path.home").__name__
     'home'
     """
-    module, _, name = entry.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        found = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return found
+        return resolve_name(entry)
     finally:
         sys.path.remove(here)

@@ -13,13 +13,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from jetsym.arguments import checked
 from jetsym.errors import DataError, JetsymError, shorten
 from jetsym.files import check_out, write_json
-from jetsym.forms import expect_form
+from jetsym.forms import as_plain, expect_form, made_of
 from jetsym.reading import as_json, expect_path, from_json, parse_json, read_text
 
 __all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
@@ -29,7 +30,7 @@ DIGEST = "digest"
 
 
 class Stored:
-    """A result that is kept as JSON, by its ``_content`` and ``_read``."""
+    """A result that is kept as JSON: a dataclass, by its fields, or by a ``_content`` and ``_read`` of its own."""
 
     #: What the JSON form is called, and its version, raised when its meaning changes.
     KIND: ClassVar[str]
@@ -37,12 +38,19 @@ class Stored:
 
     def _content(self) -> dict[str, Any]:
         """Return all of it but kind and format as values that JSON can hold."""
-        raise NotImplementedError
+        return {name: as_plain(getattr(self, name)) for name in self._fields()}
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
         """Return the result whose :meth:`to_dict` gave ``data``; KeyError, TypeError or ValueError if none did."""
-        raise NotImplementedError
+        return made_of(cls, {name: data[name] for name in cls._fields()})
+
+    def _check(self) -> None:
+        """Refuse what was read and does not hold together: KeyError, TypeError or ValueError."""
+
+    @classmethod
+    def _fields(cls) -> list[str]:
+        return [field.name for field in fields(cls)]  # type: ignore[arg-type]  # of a dataclass
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as values that JSON can hold."""
@@ -74,6 +82,7 @@ class Stored:
                 raise KeyError("kind")
             found = cls._read(data)
             expect_form(found)
+            found._check()
             return found
         except DataError:
             raise

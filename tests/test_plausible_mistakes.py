@@ -44,8 +44,8 @@ MISTAKES = {
     # values
     f"{TRAIN} --lr 1e-3x": "--lr is '1e-3x'; expected a number",
     f"{TRAIN} --epochs 2.5": "--epochs is '2.5'; expected an integer",
-    f"{TRAIN} --epochs 0": "--epochs is 0; expected at least 1",
-    f"{TRAIN} --lr 0": "--lr is 0.0; expected more than 0",
+    f"{TRAIN} --epochs 0": "--epochs is 0; expected an integer ≥ 1",
+    f"{TRAIN} --lr 0": "--lr is 0.0; expected a number > 0",
     f"{TRAIN} --precision 16": "--precision is '16'; expected one of 'auto', '32-true', 'bf16-mixed', '16-mixed'",
     f"{TRAIN} --device gpu": "--device is 'gpu'; expected 'auto', 'cpu' or 'cuda'",
     f"{TRAIN} --model transformer": "there is no model 'transformer'; there is",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pkgutil
 from contextlib import suppress
+from dataclasses import is_dataclass
 from importlib import import_module
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -43,8 +45,8 @@ def test_every_result_has_a_kind_of_its_own(kinds):
     assert len(set(names)) == len(names)
     for kind in kinds:
         assert kind.FORMAT >= 1
-        assert kind._content is not Stored._content, kind
-        assert kind._read.__func__ is not Stored._read.__func__, kind
+        own = kind._content is not Stored._content and kind._read.__func__ is not Stored._read.__func__
+        assert own or (is_dataclass(kind) and get_type_hints(kind)), kind
 
 
 def test_every_upgrade_leads_to_a_format_that_is_read(kinds):

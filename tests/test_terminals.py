@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import jetsym
 from jetsym.cli import COMMANDS, CommandGroup, main
 from jetsym.commands.parser import make_parser
-from jetsym.commands.table import Command, found
+from jetsym.commands.table import Command
 from jetsym.text import as_text, fitted, table_of
 
 WIDTHS = (60, 80, 120)
@@ -37,7 +38,7 @@ def test_every_option_has_a_description_in_the_words_of_a_terminal(
 ):
     if program.split()[1] in ("atoms", "relax", "phonons"):
         pytest.importorskip("metatrain")
-    parser = make_parser(program, command, found(function))
+    parser = make_parser(program, command, resolve_name(function))
     assert [action.dest for action in parser._actions if not (action.help or "").strip()] == []
     for width in WIDTHS:
         monkeypatch.setenv("COLUMNS", str(width))

@@ -6,13 +6,14 @@ import inspect
 import math
 from importlib import import_module
 from importlib.util import find_spec
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
 from jetsym.arguments import at_least, checked
-from jetsym.benchmarks.calls.right import CALLS, NOT_RUN, arguments_of, found
+from jetsym.benchmarks.calls.right import CALLS, NOT_RUN, arguments_of
 from jetsym.benchmarks.calls.world import World
 from jetsym.benchmarks.calls.wrong import Trial, call, gaps, trials, try_out
 from jetsym.errors import DataError
@@ -65,7 +66,7 @@ def test_how_many():
     """So many wrong calls that a door that is left open would be seen."""
     if find_spec("metatrain") is None:
         pytest.skip("the extra atoms is not installed")
-    assert sum(1 for name in CALLS for _ in trials(name, found(name))) > 12_000
+    assert sum(1 for name in CALLS for _ in trials(name, resolve_name(name))) > 12_000
 
 
 def loose(count: int, names: list[str] | None = None) -> float:

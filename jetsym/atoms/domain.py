@@ -16,8 +16,7 @@ from typing_extensions import override
 from jetsym.atoms.calculated import UNITS, Calculated, as_measured, is_calculator
 from jetsym.atoms.frames import Frames, results_of
 from jetsym.atoms.graphs import Graphs
-from jetsym.atoms.model import Model
-from jetsym.atoms.model import load as load_potential
+from jetsym.atoms.model import Model, load as load_potential
 from jetsym.atoms.packages.base import GraphModel
 from jetsym.atoms.packages.table import is_of_package, wrapped
 from jetsym.atoms.read import frames_of

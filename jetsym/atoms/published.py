@@ -10,8 +10,7 @@ from jetsym.arguments import checked
 from jetsym.atoms.model import Model, load
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ConfigError, DownloadError, closest, require
-from jetsym.hub import hub as hub_of
-from jetsym.hub import unresolved
+from jetsym.hub import hub as hub_of, unresolved
 
 __all__ = ["NAME", "fetch", "pretrained"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jetsym.benchmarks.measure import alternate, matrix_product_rate
 from jetsym.spectrum import SO3, Quadrature, QuadratureEstimator
-from jetsym.spectrum.projection import bands_of, ring_transform
+from jetsym.spectrum.bands import bands_of, ring_transform
 from jetsym.spectrum.wigner import characters
 from jetsym.text import table_of
 

@@ -8,13 +8,13 @@ from contextlib import chdir
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 
-from jetsym.benchmarks.calls.right import CALLS, NOT_RUN, arguments_of, found
+from jetsym.benchmarks.calls.right import CALLS, NOT_RUN, arguments_of
 from jetsym.benchmarks.calls.world import World
-from jetsym.benchmarks.calls.wrong import Trial, call, gaps, try_out
-from jetsym.benchmarks.calls.wrong import trials as wrong_calls
+from jetsym.benchmarks.calls.wrong import Trial, call, gaps, trials as wrong_calls, try_out
 from jetsym.benchmarks.fault_trials import in_process
 
 __all__ = ["trials"]
@@ -29,7 +29,7 @@ def trials(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]
     """Yield what becomes of wrong calls, drawn without replacement, and begun anew where there are no more."""
     left_out = any(find_spec(package) is None for package in ATOMS)
     names = [name for name in CALLS if not (left_out and ".atoms" in name)]
-    every = [trial for name in names for trial in wrong_calls(name, found(name))]
+    every = [trial for name in names for trial in wrong_calls(name, resolve_name(name))]
     order = np.random.default_rng([seed, 4]).permutation(len(every))
     for number in numbers:
         trial = every[order[number % len(every)]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 
 from jetsym import cli
 from jetsym.benchmarks.fault_inputs import from_server
@@ -81,8 +81,7 @@ def writers() -> set[str]:
     for name, command in _commands(cli.COMMANDS):
         functions = {"": command.function} | {f" {flag}": function for flag, function in command.instead.items()}
         for flag, function in functions.items():
-            module, _, attribute = function.partition(":")
-            if RESULTS & set(signature(getattr(import_module(module), attribute)).parameters):
+            if RESULTS & set(signature(resolve_name(function)).parameters):
                 found.add(name + flag)
     return found
 
@@ -291,7 +290,11 @@ WORK: dict[str, Work] = {
         slow=True,
     ),
     "atoms uncertainty": Work(
-        ("atoms", "uncertainty", "IN/pet", *ATOMS_TRAIN), at("run", trained_pet), (*ATOMS, "pet"), slow=True
+        ("atoms", "uncertainty", "IN/pet", *ATOMS_TRAIN),
+        at("run", trained_pet),
+        (*ATOMS, "pet"),
+        resume=("--resume",),
+        slow=True,
     ),
     "atoms spectra": Work(
         (

@@ -23,7 +23,7 @@ import uproot
 from jetsym import cli
 from jetsym.benchmarks.calls.world import World
 from jetsym.errors import JetsymError
-from jetsym.files import sha256_of
+from jetsym.files import checksum
 from jetsym.jets import checkpoint
 from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample_dir
@@ -181,7 +181,7 @@ def from_server(folder: Path) -> None:
     address = (place / "address").read_text(encoding="utf-8")
     file, archive = place / "weights/models/net.pt", place / "JetClass_Pythia_val_5M.tar"
     weights._REPOSITORY, weights._COMMIT = address, "weights"
-    known = weights.Published(file.name, file.stat().st_size, sha256_of(file))
+    known = weights.Published(file.name, file.stat().st_size, checksum(file))
     weights.WEIGHTS = {"particlenet-kin": known}
     jetclass._RECORD = address
     jetclass.JETCLASS = {"val_5M": jetclass.Archive("val_5M", _md5(archive.read_bytes()))}

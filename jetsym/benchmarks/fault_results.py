@@ -22,6 +22,9 @@ __all__ = ["at", "content", "files", "graph", "jets", "numbers", "packed", "pict
 #: Parts of results that tell of the run and not of what was found.
 VOLATILE = {"seconds", "elapsed", "date", "created", "time", "host", "cost", "paths", "written", "version", "digest"}
 
+#: Parts of an archive of TorchScript that tell when it was packed.
+PACKED_WHEN = {".data/serialization_id", "extra/export-metadata"}
+
 
 def _digest(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
@@ -81,9 +84,10 @@ def picture(path: Path) -> str:
 
 
 def packed(path: Path) -> str:
-    """Digest what an archive holds, whenever it was packed."""
+    """Digest what an archive of TorchScript holds, whenever it was packed."""
     with zipfile.ZipFile(path) as archive:
-        return _digest(repr(sorted((one.filename.partition("/")[2], one.CRC) for one in archive.infolist())).encode())
+        found = {one.filename.partition("/")[2]: one.CRC for one in archive.infolist()}
+    return _digest(repr(sorted((name, check) for name, check in found.items() if name not in PACKED_WHEN)).encode())
 
 
 def graph(path: Path) -> str:

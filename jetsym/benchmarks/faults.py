@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,18 +96,10 @@ class Faults(Result):
     KIND: ClassVar[str] = "faults"
     FORMAT: ClassVar[int] = 1
 
-    def _content(self) -> dict[str, Any]:
-        return {"parts": {name: asdict(part) for name, part in self.parts.items()}, "meta": dict(self.meta)}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Faults:
-        parts = {}
-        for name, part in data["parts"].items():
-            counts = {str(key): int(count) for key, count in part["counts"].items()}
-            if not counts.keys() <= {*OUTCOMES}:
-                raise ValueError(f"unknown outcomes among {sorted(counts)}")
-            parts[str(name)] = Part(counts, tuple(map(str, part["words"])))
-        return cls(parts, dict(data["meta"]))
+    def _check(self) -> None:
+        unknown = {name for part in self.parts.values() for name in part.counts} - {*OUTCOMES}
+        if unknown:
+            raise ValueError(f"unknown outcomes {', '.join(sorted(unknown))}")
 
     def __str__(self) -> str:
         return as_text(self.table())

@@ -17,6 +17,8 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models.pointnet import PointNet
 from jetsym.probing.measure import dependence, orbit, rotations
+from jetsym.probing.measure.orbit import Orbit
+from jetsym.probing.measure.rounding import measure_rounding
 from jetsym.probing.probe import probe as probe_model
 from jetsym.probing.reports.read import Report
 from jetsym.spectrum import SO3
@@ -119,18 +121,20 @@ def _parts(task: Callable[[], Report]) -> list[float]:
     runs. The orbit is meant without the comparison.
     """
     along, disturbed = Timed(orbit.measure), Timed(dependence.measure_dependence)
-    compared = Timed(HeldOutResponses.compare)
+    dry, rounding, compared = Timed(Orbit.settle), Timed(measure_rounding), Timed(HeldOutResponses.compare)
     with (
         patch.object(rotations, "measure", along),
         patch.object(rotations, "measure_dependence", disturbed),
+        patch.object(rotations, "measure_rounding", rounding),
+        patch.object(Orbit, "settle", lambda *arguments: dry(*arguments)),
         patch.object(HeldOutResponses, "compare", lambda *arguments: compared(*arguments)),
     ):
         start = time.process_time()
         task()
         seconds = time.process_time() - start
     bare = (along.seconds or seconds) - compared.seconds
-    before = seconds - along.seconds - disturbed.seconds
-    return [seconds, *(100 * part / bare for part in (compared.seconds, before, disturbed.seconds))]
+    guards = compared.seconds, dry.seconds + rounding.seconds, disturbed.seconds
+    return [seconds, *(100 * part / bare for part in guards)]
 
 
 class Timed:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from jetsym.commands.helps import taken
 from jetsym.commands.parser import make_parser
-from jetsym.commands.table import Command, CommandGroup, found
+from jetsym.commands.table import Command, CommandGroup
 from jetsym.errors import require
 from jetsym.training.presets import preset_names
 
@@ -51,7 +52,7 @@ def _add(
             continue
         seen = {"help"}
         for function in entry.functions:
-            for action in make_parser(f"{program} {name}", entry, found(function))._actions:
+            for action in make_parser(f"{program} {name}", entry, resolve_name(function))._actions:
                 if action.dest not in seen:
                     _copy(action, own, shtab)
                     seen.add(action.dest)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jetsym.errors import ConfigError
-from jetsym.files import check_out
+from jetsym.files import check_out, checksum
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def download(
         for path in download_set(what, files, out=out, progress=progress):
             print(path)
         return
-    from jetsym.jets.io.download.fetch import checksum
     from jetsym.jets.io.download.weights import chosen, download_weights
 
     items = chosen(model, allow_unverified=allow_unverified)

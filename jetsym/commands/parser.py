@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from jetsym.commands.table import Command, found
+from jetsym.commands.table import Command
 from jetsym.training.presets import preset_names
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["elsewhere", "make_parser"]
 def elsewhere(program: str, command: Command, parser: ArgumentParser) -> dict[str, str]:
     """Return the options that other forms of a command have alone, with the option that calls these."""
     own = {flag for action in parser._actions for flag in action.option_strings}
-    forms = {flag: make_parser(program, command, found(function)) for flag, function in command.instead.items()}
+    forms = {flag: make_parser(program, command, resolve_name(function)) for flag, function in command.instead.items()}
     return {
         option: flag
         for flag, form in forms.items()

@@ -250,8 +250,7 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
         A JSON file to write all of it to; a figure (.png) and a page (.html) of the same name go beside it.
     """
     from jetsym.pages import page
-    from jetsym.probing.reports.comparison import compare as put_together
-    from jetsym.probing.reports.comparison import numbered
+    from jetsym.probing.reports.comparison import compare as put_together, numbered
     from jetsym.probing.reports.read import read_report
 
     check_results(out, *reports, beside=(".html", ".png"))

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, cast
 
-__all__ = ["COMMANDS", "Command", "CommandGroup", "found"]
-
-
-def found(function: str) -> Callable[..., Any]:
-    """Import a function by module:name."""
-    module, _, name = function.partition(":")
-    return cast("Callable[..., Any]", getattr(import_module(module), name))
+__all__ = ["COMMANDS", "Command", "CommandGroup"]
 
 
 @dataclass(frozen=True)

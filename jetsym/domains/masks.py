@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
-from array_api_compat import device as device_of
+from array_api_compat import array_namespace, device as device_of
 from numpy.typing import NDArray
 
 from jetsym.domains.members import is_of_marks

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, is_torch_array
-from array_api_compat import device as device_of
+from array_api_compat import array_namespace, device as device_of, is_array_api_obj, is_numpy_array, is_torch_array
 from numpy.typing import NDArray
 
 from jetsym.domains.moves import is_floating

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.arguments import at_least, checked
@@ -19,7 +20,6 @@ from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
     import awkward as ak
-    from numpy.typing import NDArray
 
 __all__ = ["JetBatch", "labels_of"]
 

@@ -15,10 +15,9 @@ from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain, Source
 from jetsym.domains.members import same_rows
-from jetsym.errors import DataError
+from jetsym.errors import DataError, ProbeError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.checkpoint import initial
-from jetsym.jets.checkpoint import load as load_tagger
+from jetsym.jets.checkpoint import initial, load as load_tagger
 from jetsym.jets.evaluation.evaluate import expect_same_classes
 from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.io.read import read
@@ -119,7 +118,18 @@ class Jets(Domain):
 
     @override
     def act(self, inputs: JetBatch, symmetry: Symmetry, *, seed: int) -> tuple[JetBatch, Action]:
-        """Return the action in the lab, where the jets are at rest, about an axis of each jet's own, or along one."""
+        """Return the action in the lab, where the jets are at rest, about an axis of each jet's own, or along one.
+
+        Raises
+        ------
+        ProbeError
+            No jet has a momentum, so that none moves, or not all have the frame or the axis.
+        """
+        if not (inputs.p4[inputs.mask].any() or inputs.jet_p4.any()):
+            raise ProbeError(
+                "all momenta of the jets are zero, so that nothing moves: every model gives the same then; give jets "
+                "with momenta"
+            )
         axis, named = symmetry.axis, AXES.get(str(symmetry.axis), symmetry.axis_words)
         if axis == "random":
             inputs = _with_directions(inputs, seed)

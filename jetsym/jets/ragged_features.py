@@ -13,17 +13,14 @@ of them: what moves jets, or differentiates by their momenta, takes the function
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from jetsym.errors import DataError, closest
 from jetsym.jets.features import CLIP, FEATURE_SETS, SQUARE_FLOOR, STANDARDISATION
-from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, kind_columns
-
-if TYPE_CHECKING:
-    from jetsym.jets.io.packed import RaggedBatch
+from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, RaggedBatch, kind_columns
 
 __all__ = ["FeatureSet", "features_of_particles", "scalars_of"]
 

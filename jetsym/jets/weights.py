@@ -8,16 +8,14 @@ column, or is "none", so that every jet counts once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.schema import WEIGHT
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "NO_WEIGHTS",

@@ -82,8 +82,6 @@ class Monitor:
         symmetry = Symmetry.parse(group, frame, error=ProbeError)
         if not symmetry.is_orthogonal:
             raise ProbeError(f"group is {group!r}; the icosahedral rule of a monitor goes with 'O3' or 'SO3'")
-        if every < 1:
-            raise ProbeError(f"every is {every}; expected at least 1 step from one probe to the next")
         self.folder, self.every = Path(run).expanduser() / FOLDER, every
         self._inputs = inputs
         self._options: dict[str, Any] = {

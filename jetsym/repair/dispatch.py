@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from jetsym.arguments import anything, checked
 from jetsym.errors import CheckpointError, ConfigError, is_positive, refuse_unknown
@@ -31,16 +31,10 @@ def kind_of(run: str | Path) -> type[Run]:
     """
     for file, (_, place) in RUNS.items():
         if (Path(run).expanduser() / file).is_file():
-            return _class_at(place)
+            kind: type[Run] = resolve_name(place)  # whose module registers its remedies
+            return kind
     expected = " or ".join(f"{file} ({name})" for file, (name, _) in RUNS.items())
     raise CheckpointError(f"{run} holds no run; expected a folder with {expected}")
-
-
-def _class_at(place: str) -> type[Run]:
-    """Import the class of a kind of runs, whose module registers its remedies."""
-    module, _, name = place.partition(":")
-    kind: type[Run] = getattr(import_module(module), name)
-    return kind
 
 
 @checked(runs=anything)
@@ -60,7 +54,8 @@ def words(finding: str, runs: str) -> list[str]:
     places = dict(RUNS.values())
     refuse_unknown("finding", finding, MODES)
     refuse_unknown("runs", runs, places)
-    return _class_at(places[runs]).remedies(finding)
+    found: list[str] = resolve_name(places[runs]).remedies(finding)
+    return found
 
 
 @checked(weight=anything)

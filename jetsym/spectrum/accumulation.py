@@ -15,19 +15,8 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.projection import (
-    Matrices,
-    Rule,
-    State,
-    add_norms,
-    add_products,
-    bands_of,
-    halve,
-    has_rings,
-    matrices_of,
-    ring_transform,
-    transform,
-)
+from jetsym.spectrum.bands import Rule, bands_of, has_rings, ring_transform
+from jetsym.spectrum.projection import Matrices, State, add_norms, add_products, halve, matrices_of, transform
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, is_mutable, to_numpy
 
 __all__ = ["Accumulation", "block_size", "coefficients", "waiting_numbers"]

@@ -21,14 +21,7 @@ from jetsym.spectrum.finite import FiniteGroup, FiniteRule
 from jetsym.spectrum.groups import Group
 from jetsym.spectrum.heldout import HeldOut, HeldOutElements, HeldOutResponses
 from jetsym.spectrum.irreps import Irrep
-from jetsym.spectrum.projection import (
-    Matrices,
-    State,
-    advance,
-    matrices_of,
-    parity_halves,
-    powers_of,
-)
+from jetsym.spectrum.projection import Matrices, State, advance, matrices_of, parity_halves, powers_of
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import EPS, InputColumns, check_finite, prepare, rounding_floor, to_numpy
 from jetsym.spectrum.result import Spectrum, WindowEnergies

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
-from scipy.stats import norm as normal
-from scipy.stats import t as student
+from scipy.stats import norm as normal, t as student
 
 from jetsym.arguments import checked
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.projection import State, bands_of, basis_at, parity_halves, rows_of
+from jetsym.spectrum.bands import bands_of, basis_at, rows_of
+from jetsym.spectrum.projection import State, parity_halves
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 from jetsym.spectrum.windows import Window
@@ -163,7 +163,7 @@ class HeldOutElements:
         self._functions = np.swapaxes(np.concatenate(basis_at(rule, elements), axis=-1), 0, 1)
         self._lam = np.concatenate([band.lam for band in bands])
         self._weighted = self._functions * np.concatenate([band.factor for band in bands])
-        self._converted: dict[Any, Any] = {}
+        self._converted: dict[Any, tuple[Any, Any]] = {}
 
     def __len__(self) -> int:
         return len(self.elements)
@@ -175,15 +175,19 @@ class HeldOutElements:
         turned = np.swapaxes(self._functions, 1, 2)
         return np.stack([self._weighted[..., rows] @ turned[:, rows] for rows in of_each], axis=-1)
 
+    @property
     def belonging(self) -> Array:
-        """Return (rows, λ) which row of all bands, one after the other, belongs to which λ, mode m or polynomial."""
+        """(rows, λ) which row of all bands, one after the other, belongs to which λ, mode m or polynomial."""
         return np.asarray(self._lam[:, None] == np.arange(1 + self._lam.max()), dtype=np.float64)
 
-    def weighted_like(self, like: Any) -> Any:
-        """Return the functions times their factors (samples, k, rows), as an array like another one."""
+    def like(self, like: Any) -> tuple[Any, Any]:
+        """Return the functions times their factors (samples, k, rows), and :attr:`belonging`, as arrays like another.
+
+        They are made once for each library, type and device.
+        """
         key = (array_namespace(like).__name__, like.dtype, device(like))
         if key not in self._converted:
-            self._converted[key] = as_like(self._weighted, like)
+            self._converted[key] = as_like(self._weighted, like), as_like(self.belonging, like)
         return self._converted[key]
 
 
@@ -211,7 +215,7 @@ class HeldOutResponses:
         found = []
         for u, coefficients in zip(parity_halves(self._cosets(state)), state.coefficients, strict=True):
             blocks = columns.blocks(u)
-            functions = self.elements.weighted_like(u)
+            functions, _ = self.elements.like(u)
             for rows, own in self._parts(coefficients, columns):
                 for place, (some, c) in enumerate(own):
                     blocks[place] = some, blocks[place][1] - functions[some, :, rows] @ c
@@ -228,11 +232,11 @@ class HeldOutResponses:
                 xp.concat([r @ xp.matrix_transpose(c) for (_, r), (_, c) in zip(blocks, own, strict=True)])
                 for _, own in self._parts(coefficients, columns)
             ]
-            functions = self.elements.weighted_like(coefficients)
-            cross = (functions * xp.concat(products, axis=2)) @ as_like(self.elements.belonging(), coefficients)
+            functions, belonging = self.elements.like(coefficients)
+            cross = (functions * xp.concat(products, axis=2)) @ belonging
             squares = np.diagonal(gram, axis1=1, axis2=2)
             check_finite(squares.sum(axis=1))
-            pairs = np.einsum("shj,shjl->shl", gram * (1 - np.eye(k)), self.elements.kernels)
+            pairs = ((gram * (1 - np.eye(k)))[:, :, None] @ self.elements.kernels)[:, :, 0]
             found.append((squares, 2 * to_numpy(cross).astype(np.float64), pairs))
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -14,10 +14,20 @@ from jetsym.errors import SpectrumError
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.groups import Group
 from jetsym.spectrum.irreps import Irrep, parse_irreps
+from jetsym.spectrum.matrices import (
+    CARTESIAN,
+    EXACT,
+    fault_of,
+    given_matrices,
+    intertwiner,
+    intertwiners,
+    irrep_matrices,
+    rotation_to_z,
+)
 from jetsym.spectrum.quadrature import axis_matrices, product_rule
 from jetsym.spectrum.wigner import real_wigner_d
 
-__all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation", "write_irreps"]
+__all__ = ["NAMED", "Kind", "Representation", "representation", "write_irreps"]
 
 #: A name of :data:`NAMED`, (λ, σ) of a spherical tensor, irreps as e3nn writes them, "8x0e+8x1o", or a function
 #: R → ρ(R) that gives matrices.
@@ -25,10 +35,8 @@ Kind = str | tuple[int, int] | Callable[[NDArray[np.float64]], Any]
 
 #: P: v in the axes of e3nn, its x, y, z being our y, z, x.
 OUR_AXES = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-#: How far matrices that a function gives may be from a representation, and the largest mode they are looked at for.
-EXACT, MODES = 1e-5, 32
-#: Norm below which what is left of a random matrix is rounding.
-NOTHING = 1e-3
+#: Largest mode that matrices which a function gives are looked at for.
+MODES = 32
 
 #: Name -> shape of one object, and its irreducible blocks under O(3).
 NAMED: dict[str, tuple[tuple[int, ...], tuple[Irrep, ...]]] = {
@@ -101,7 +109,7 @@ class Representation:
                [0., 0., 1.]])
         """
         if self.function is not None:
-            return _given_matrices(self.function, elements)
+            return given_matrices(self.function, elements)
         diagonal = np.zeros((*elements.shape[:-2], *self.basis.shape))
         for block, place in zip(self.block_matrices(elements), self.slices, strict=True):
             diagonal[..., place, place] = block
@@ -134,7 +142,7 @@ class Representation:
             return self if group.on_four_vectors else self._split(group)  # those have scalars only
         if group.axis is None:
             return self
-        to_z = _rotation_to_z(group.axis)
+        to_z = rotation_to_z(group.axis)
         blocks, rows = [], []
         for irrep, place in zip(self.blocks, self.slices, strict=True):
             along = irrep_matrices(irrep, to_z) @ self.basis[place]
@@ -146,7 +154,7 @@ class Representation:
     def _under_smaller(self, group: Group, function: Callable[[NDArray[np.float64]], Any]) -> Representation:
         """Restrict matrices that a function gives to a group that they are a representation of."""
         rng, closes = np.random.default_rng(0), not isinstance(group, FiniteGroup) or group.is_finite
-        if wrong := _fault(function, group.sample(8, rng), closes=closes):
+        if wrong := fault_of(function, group.sample(8, rng), closes=closes):
             raise SpectrumError(f"the function {self.name} gives no representation of {group}: {wrong}")
         if isinstance(group, FiniteGroup):
             return self._split(group)
@@ -158,7 +166,7 @@ class Representation:
         for m in range(MODES + 1):
             c, s = np.cos(m * angles), np.sin(m * angles)
             matrices = np.moveaxis(np.array([[c, -s], [s, c]] if m else [[c]]), -1, 0)
-            found = list(_intertwiners(matrices, whole, weights))
+            found = list(intertwiners(matrices, whole, weights))
             rows, blocks = rows + found, blocks + [Irrep(m, 0)] * len(found)
         if not rows or len(basis := np.concatenate(rows)) != len(self.basis):
             raise SpectrumError(f"the function {self.name} has modes above {MODES} under {group}; expected none")
@@ -168,7 +176,7 @@ class Representation:
         """Split the representation into the irreps of a group given by its elements."""
         whole, blocks, rows = self.matrices(group.elements), [], []
         for irrep, matrices in zip(group.irreps(0), group.matrices, strict=True):
-            for row in _intertwiners(matrices, whole, group.weights):
+            for row in intertwiners(matrices, whole, group.weights):
                 blocks.append(irrep)
                 rows.append(row)
         if not rows or len(basis := np.concatenate(rows)) != len(self.basis):
@@ -183,30 +191,6 @@ class Representation:
     def from_blocks(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convert components (…, dim) back to objects (…, *shape), the inverse of :meth:`to_blocks`."""
         return (components @ self.basis).reshape(*components.shape[:-1], *self.shape)
-
-
-def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(−R) = p D^λ(R) with the parity p = σ(−1)^λ.
-
-    Parameters
-    ----------
-    irrep
-        (λ, σ); without a sign the inversion does nothing.
-    elements
-        (…, 3, 3) orthogonal matrices.
-
-    Returns
-    -------
-    (…, 2λ+1, 2λ+1) float64 array.
-
-    Examples
-    --------
-    >>> irrep_matrices(Irrep(0, -1), -np.eye(3))  # a pseudoscalar changes sign
-    array([[-1.]])
-    """
-    determinant = np.sign(np.linalg.det(elements))[..., None, None]
-    sign = np.where(determinant < 0, irrep.parity or 1, 1).astype(float)
-    return sign * real_wigner_d(irrep.lam, elements * determinant) if irrep.lam else sign
 
 
 def representation(kind: Kind) -> Representation:
@@ -286,7 +270,7 @@ def _of_function(function: Callable[[NDArray[np.float64]], Any]) -> Representati
     """Return the representation whose matrices a function gives, of O(3), of rotations, or of what is known later."""
     name = str(getattr(function, "__name__", type(function).__name__))
     try:
-        one = _given_matrices(function, np.eye(3)[None])[0]
+        one = given_matrices(function, np.eye(3)[None])[0]
     except SpectrumError as error:
         raise SpectrumError(
             f"the function {name} {error} for the identity; expected that of (d, d), [[1]] for a single number"
@@ -302,109 +286,28 @@ def _of_function(function: Callable[[NDArray[np.float64]], Any]) -> Representati
     drawn = np.linalg.qr(rng.normal(size=(8, 3, 3)))[0]
     proper = drawn * np.sign(np.linalg.det(drawn))[:, None, None]
     for signs in ((1.0, -1.0), (1.0,)):
-        if _fault(function, np.concatenate([sign * proper for sign in signs])):
+        if fault_of(function, np.concatenate([sign * proper for sign in signs])):
             continue
-        about_z = _given_matrices(function, axis_matrices(np.array([0.0, 0.0, 1.0]), angles))
+        about_z = given_matrices(function, axis_matrices(np.array([0.0, 0.0, 1.0]), angles))
         modes = np.abs(np.fft.rfft(np.trace(about_z, axis1=1, axis2=2))) / len(angles)
         lam = int(np.flatnonzero(modes > 0.5)[-1])
         rule = product_rule(max(1, lam))
         elements = np.concatenate([sign * rule.rotations for sign in signs])
-        whole, weights = _given_matrices(function, elements), np.tile(rule.weights, len(signs)) / len(signs)
+        whole, weights = given_matrices(function, elements), np.tile(rule.weights, len(signs)) / len(signs)
         blocks, rows = list[Irrep](), list[NDArray[np.float64]]()
         for irrep in (Irrep(each, sigma) for each in range(lam + 1) for sigma in (1, -1)[: len(signs)]):
-            found = list(_intertwiners(irrep_matrices(irrep, elements), whole, weights))
+            found = list(intertwiners(irrep_matrices(irrep, elements), whole, weights))
             rows, blocks = rows + found, blocks + [irrep] * len(found)
         if rows and len(basis := np.concatenate(rows)) == d:
             named = " ⊕ ".join(map(str, blocks))
             found_all = Representation(named, (d,), tuple(blocks), basis, is_proper=len(signs) == 1)
-            apart = found_all.matrices(proper) - _given_matrices(function, proper)
+            apart = found_all.matrices(proper) - given_matrices(function, proper)
             return replace(found_all, accuracy=float(np.linalg.norm(apart, axis=(1, 2), ord=2).max()))
     return Representation(name, (d,), (), np.eye(d), function=function)
-
-
-def _given_matrices(
-    function: Callable[[NDArray[np.float64]], Any], elements: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return ρ(g) (…, d, d) as a function gives it for one matrix after the other."""
-    flat = elements.reshape(-1, *elements.shape[-2:])
-    each = [np.asarray(function(element), dtype=np.float64) for element in flat]
-    if wrong := [one for one in each if one.ndim != 2 or one.shape != each[0].shape or len(set(one.shape)) != 1]:
-        raise SpectrumError(f"gives {wrong[0].tolist()} of shape {wrong[0].shape}")
-    found: NDArray[np.float64] = np.stack(each)
-    return found.reshape(*elements.shape[:-2], *found.shape[1:])
-
-
-def _fault(
-    function: Callable[[NDArray[np.float64]], Any], elements: NDArray[np.float64], *, closes: bool = True
-) -> str | None:
-    """Return what keeps matrices that a function gives from being an orthogonal representation, if anything does."""
-    others = np.roll(elements, 1, axis=0)
-    try:
-        own, theirs = _given_matrices(function, elements), _given_matrices(function, others)
-        both = _given_matrices(function, elements @ others) if closes else own @ theirs
-    except Exception as error:  # whatever the function raises for elements that it does not know
-        return f"it cannot be called with all its elements ({error})"
-    if not np.isfinite(own).all() or (apart := np.abs(own @ theirs - both).max()) > EXACT:
-        return f"ρ(g) ρ(h) is not ρ(gh), by {apart:.1g}" if np.isfinite(own).all() else "it is not finite"
-    if (apart := np.abs(own @ np.swapaxes(own, 1, 2) - np.eye(own.shape[-1])).max()) > EXACT:
-        return (
-            f"its matrices are not orthogonal, by {apart:.1g}; the error A needs ρ⁻¹ = ρᵀ and a norm that ρ keeps, so "
-            "that outputs are to be given in an orthonormal basis"
-        )
-    return None
 
 
 @lru_cache(maxsize=16)
 def _basis(name: str, blocks: tuple[Irrep, ...]) -> NDArray[np.float64]:
     if name not in CARTESIAN:
         return np.eye(1)
-    return np.concatenate([_intertwiner(block, CARTESIAN[name]) for block in blocks])
-
-
-def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the rows of an irrep that a Cartesian tensor holds once."""
-    rule = product_rule(irrep.lam + 1)  # degree 2λ+2, enough for λ plus the two factors of a rank-2 tensor
-    return next(_intertwiners(real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations), rule.weights))
-
-
-def _intertwiners(
-    irrep: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
-) -> Iterator[NDArray[np.float64]]:
-    """Yield rows Q with D(g) Q = Q ρ(g) and Q Qᵀ = 1, each orthogonal to those before: ∫ D(g) M ρ(g)ᵀ dμ for some M.
-
-    By Schur's lemma Q Qᵀ is a multiple of 1 for any irrep D, (n, d, d), of ρ, (n, k, k).
-    """
-    rng, left = np.random.default_rng(0), np.eye(whole.shape[-1])
-    while np.trace(left) > irrep.shape[-1] - 0.5:
-        start = rng.normal(size=(irrep.shape[-1], whole.shape[-1])) @ left
-        rows = np.einsum("n,nab,bc,ndc->ad", weights, irrep, start, whole, optimize=True)
-        if np.linalg.norm(rows) < NOTHING:
-            return
-        rows = rows / np.linalg.norm(rows) * np.sqrt(len(rows))
-        left = left - rows.T @ rows
-        yield rows
-
-
-def _rotation_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a rotation (3, 3) that takes a unit axis to z: by π about the direction between the two.
-
-    An axis that points down is rotated up first, as next to −z that direction would be lost to rounding.
-    """
-    over = np.diag([1.0, -1.0, -1.0]) if axis[2] < 0 else np.eye(3)
-    between = over @ axis + [0.0, 0.0, 1.0]
-    return axis_matrices(between / np.linalg.norm(between), np.array(np.pi)) @ over
-
-
-def _with_energy(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
-    result = np.zeros((*rotations.shape[:-2], 4, 4))
-    result[..., 0, 0], result[..., 1:, 1:] = 1.0, rotations
-    return result
-
-
-#: Name -> ρ(R) of proper rotations on flattened Cartesian components.
-CARTESIAN: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "vector": lambda r: r,
-    "pseudovector": lambda r: r,
-    "rank2": lambda r: np.einsum("...ac,...bd->...abcd", r, r).reshape(*r.shape[:-2], 9, 9),
-    "four-vector": _with_energy,
-}
+    return np.concatenate([intertwiner(block, CARTESIAN[name]) for block in blocks])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from jetsym.arguments import checked
@@ -74,13 +74,6 @@ class Assertions(Result):
     def _records(self) -> Iterator[dict[str, Any]]:
         """Yield a row per assertion."""
         return ({"test": one.test, "ended": one.ended, "found": " ".join(one.words)} for one in self.assertions)
-
-    def _content(self) -> dict[str, Any]:
-        return {"assertions": [asdict(one) for one in self.assertions]}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Assertions:
-        return cls(tuple(Assertion(**{**one, "words": tuple(one["words"])}) for one in data["assertions"]))
 
 
 _COLLECTORS: list[Callable[[Assertion], None]] = []

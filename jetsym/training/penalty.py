@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, expect_one_of
+from jetsym.arguments import anything, at_least, checked
+from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
 from jetsym.symmetry import GroupName
@@ -19,6 +20,7 @@ from jetsym.training.nested import nested
 __all__ = ["PenaltyConfig", "penalties_of"]
 
 
+@checked(ConfigError, "--penalty.", weight=at_least(0), moves=anything)
 @dataclass(frozen=True)
 class PenaltyConfig:
     """Configuration of a term in the loss for symmetries that the logits lack; see :mod:`jetsym.remedies.penalty`.
@@ -59,9 +61,6 @@ penalty.generators
     def __post_init__(self) -> None:
         moves = nested("penalty.moves", AugmentationConfig, self.moves, example={"group": GroupName.O3})
         object.__setattr__(self, "moves", moves)
-        if not 0 <= self.weight < float("inf"):
-            raise ConfigError(f"penalty.weight is {self.weight}; expected 0 or more")
-        expect_one_of("penalty.against", self.against, ("moved", "input"))
         by_moves, by_generators = self.moves.symmetry is not None, bool(self.generators)
         if by_moves and by_generators:
             raise ConfigError("penalty.moves and penalty.generators were both given; choose one")

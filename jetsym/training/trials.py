@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,16 +76,7 @@ class RateCurve(Result):
         return float(self.rates[int(slope[: int(smoothed.argmin()) + 1].argmin())])
 
     def _content(self) -> dict[str, Any]:
-        return {
-            "rates": self.rates.tolist(),
-            "losses": self.losses.tolist(),
-            "smoothed": self.smoothed.tolist(),
-            "suggestion": self.suggestion,
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        return cls(np.array(data["rates"], dtype=float), np.array(data["losses"], dtype=float))
+        return {**super()._content(), "smoothed": self.smoothed.tolist(), "suggestion": self.suggestion}
 
     def __str__(self) -> str:
         places = np.unique(np.linspace(0, len(self.rates) - 1, 15).round().astype(int))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.errors import DataError
@@ -13,9 +14,6 @@ from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import NO_WEIGHTS, as_weights, effective_number, weight_column
 from jetsym.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "WeighedStream",

@@ -24,8 +24,7 @@ from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
 from jetsym.benchmarks.memory import Memory
-from jetsym.benchmarks.scaling import HEADS as LAWS
-from jetsym.benchmarks.scaling import Scaling
+from jetsym.benchmarks.scaling import HEADS as LAWS, Scaling
 from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport

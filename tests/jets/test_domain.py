@@ -9,6 +9,7 @@ from scipy.linalg import expm
 from torch.autograd import forward_ad
 
 import jetsym
+from jetsym.errors import ProbeError
 from jetsym.jets import domain
 from jetsym.jets.models import DeepSets
 from jetsym.jets.moves import actions
@@ -66,6 +67,13 @@ def test_random_directions_stay_with_their_jets(jets):
     after = (whole.p4[..., 1:] * axes.repeat(3, 1)[:, None]).sum(-1)
     torch.testing.assert_close(after, along.repeat(3, 1), rtol=1e-10, atol=1e-8)
     assert not torch.allclose(axes, domain._directions_of(act(jets, "SO2", axis="random", seed=4)[0]))
+
+
+def test_jets_that_nothing_moves_are_refused(jets):
+    jets = jets.replace(p4=torch.zeros_like(jets.p4), jet_p4=torch.zeros_like(jets.jet_p4))
+    for group in ("O3", "SO2", "boost"):
+        with pytest.raises(ProbeError, match="all momenta of the jets are zero"):
+            jetsym.probe(DeepSets(), jets, group=group, progress=False)
 
 
 def test_only_rotations_in_the_lab_turn_outputs_too(jets):

@@ -16,8 +16,7 @@ from hub_server import TOKEN, serving
 import jetsym
 from jetsym.errors import CheckpointError, ConfigError, DownloadError, JetsymError
 from jetsym.jets import checkpoint
-from jetsym.jets.models import DeepSets, PointNet, Tagger, build
-from jetsym.jets.models import pretrained as module
+from jetsym.jets.models import DeepSets, PointNet, Tagger, build, pretrained as module
 from jetsym.jets.models.own import own_tagger
 from jetsym.jets.schema import CLASSES
 from jetsym.jets.targets import Target

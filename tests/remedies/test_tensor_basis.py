@@ -15,8 +15,9 @@ from jetsym.remedies.tensor_basis import rank_note
 from jetsym.spectrum import O3, Irrep
 from jetsym.spectrum.coupling import rotation_generators, stretched_coupling
 from jetsym.spectrum.harmonics import couple, rotate_infinitesimally, solid_harmonics
+from jetsym.spectrum.matrices import irrep_matrices
 from jetsym.spectrum.quadrature import axis_matrices
-from jetsym.spectrum.representations import irrep_matrices, representation
+from jetsym.spectrum.representations import representation
 from jetsym.spectrum.wigner import real_spherical_harmonics, real_wigner_d
 
 ELEMENTS = [*O3().rotations(3, np.random.default_rng(5)), *-O3().rotations(3, np.random.default_rng(6)), -np.eye(3)]

@@ -8,7 +8,8 @@ import pytest
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, SO2, SO3, QuadratureEstimator, rapidity_window
 from jetsym.spectrum.accumulation import Accumulation, block_size, waiting_numbers
-from jetsym.spectrum.projection import advance, bands_of, matrices_of, parity_halves
+from jetsym.spectrum.bands import bands_of
+from jetsym.spectrum.projection import advance, matrices_of, parity_halves
 from jetsym.spectrum.quadrature import icosahedral_rule, product_rule
 from jetsym.spectrum.responses import prepare
 

@@ -20,7 +20,7 @@ from jetsym.spectrum import (
     WindowEstimator,
     rapidity_window,
 )
-from jetsym.spectrum.projection import bands_of, basis_at
+from jetsym.spectrum.bands import bands_of, basis_at
 from jetsym.spectrum.wigner import real_spherical_harmonics
 
 K = 8

@@ -4,8 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jetsym.spectrum import O3, SO2, SO3, QuadratureEstimator, RandomEstimator
 from jetsym.spectrum.wigner import characters, mode_characters, real_wigner_d

@@ -8,7 +8,8 @@ from scipy.special import sph_harm_y
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, Irrep
-from jetsym.spectrum.representations import NAMED, irrep_matrices, representation
+from jetsym.spectrum.matrices import irrep_matrices
+from jetsym.spectrum.representations import NAMED, representation
 
 KINDS = [*NAMED, (0, 1), (1, 1), (1, -1), (2, 1), (3, -1)]
 

@@ -81,7 +81,7 @@ def test_flags_and_yaml(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"weight": -1.0}, "penalty.weight is -1.0; expected 0 or more"),
+        ({"weight": -1.0}, "--penalty.weight is -1.0; expected a number ≥ 0"),
         ({"weight": 1.0}, "there is nothing to weigh"),
         ({"moves": {"group": "SO3"}}, "give it a weight above 0"),
         ({"weight": 1.0, "moves": {"group": "SO3"}, "generators": ["J_z"]}, "both given; choose one"),
@@ -91,7 +91,7 @@ def test_flags_and_yaml(tmp_path):
         ({"weight": 1.0, "moves": {"group": "SO3"}, "against": "x"}, "penalty.against is 'x'"),
         ("SO3", "--penalty is 'SO3'; expected its options, such as {'weight': 0.1"),
         ({"weight": 1.0, "moves": "SO3"}, "--penalty.moves is 'SO3'; expected its options, such as {'group': 'O3'}"),
-        ({"weight": "much", "moves": {"group": "SO3"}}, "--penalty has a value of a wrong type"),
+        ({"weight": "much", "moves": {"group": "SO3"}}, "--penalty.weight is 'much'; expected a number ≥ 0"),
         ({"wight": 1.0}, "--penalty has no option 'wight'; the nearest are 'weight'"),
     ],
 )

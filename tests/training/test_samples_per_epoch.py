@@ -73,7 +73,7 @@ def test_options_without_a_stream(paths):
     for name in ("buffer", "samples_per_epoch"):
         with pytest.raises(ConfigError, match=f"--{name} is 300; it is only used with --stream"):
             TrainConfig(paths["data"], **{name: 300})
-        with pytest.raises(ConfigError, match=f"--{name} is 0; expected at least 1"):
+        with pytest.raises(ConfigError, match=f"--{name} is 0; expected an integer ≥ 1 or None"):
             TrainConfig(paths["data"], **{name: 0})
     with pytest.raises(ConfigError, match="--samples_per_epoch is 9; expected at least --batch_size 10"):
         TrainConfig(**paths, stream=True, batch_size=10, samples_per_epoch=9)

@@ -199,6 +199,7 @@ def add_uncertainty(
     batch_size: int = 8,
     seed: int = 0,
     device: str | None = None,
+    resume: bool = False,
     trust: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -223,6 +224,8 @@ def add_uncertainty(
         The fraction of the structures to calibrate on, or another file.
     batch_size, seed, device, trust, progress
         As for :func:`jetsym.atoms.train`.
+    resume
+        Begin again in a folder where it was interrupted.
 
     Returns
     -------
@@ -255,6 +258,7 @@ def add_uncertainty(
         batch_size=batch_size,
         seed=seed,
         device=device,
+        resume=resume,
         trust=trust,
         progress=progress,
         options={"architecture": architecture},

@@ -50,6 +50,8 @@ WRITTEN = {
 def where_to_go_on(folder: Path, resume: bool, trust: bool, inject: str | None) -> tuple[int, Path] | None:
     """Return epoch and checkpoint that a run goes on from, looked at for what it may run; None for a new one.
 
+    A run whose first checkpoint was cut off begins anew.
+
     Raises
     ------
     ConfigError
@@ -62,8 +64,11 @@ def where_to_go_on(folder: Path, resume: bool, trust: bool, inject: str | None) 
     epochs = epochs_in(folder)
     if not resume or not epochs:
         return None
-    # One that was being written when the run was killed has no end; the one before it serves as well.
-    last = max([epoch for epoch, file in epochs.items() if is_whole(file)] or epochs)
+    # One that was being written when the run was killed has no end; the one before it serves as well, if there is one.
+    whole = [epoch for epoch, file in epochs.items() if is_whole(file)]
+    if not whole and len(epochs) == 1:
+        return None
+    last = max(whole or epochs)
     content = read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
     expect_injection(inject, epochs[last], content)
     return last, epochs[last]

@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         try:
             give_injection(options["architecture"])
+            count_trained_epochs(options["architecture"]["name"])
             if wanted.ask:
                 ask_at_checkpoints(options["architecture"]["name"], answers)
             train(options, output="model.pt", checkpoint_dir=".", restart_from=wanted.restart)
@@ -114,8 +115,7 @@ def ask_at_checkpoints(architecture: str, answers: Queue[str]) -> None:
     answers
         An answer for every checkpoint, :data:`GO_ON` or :data:`STOP`.
     """
-    architectures: Any = require("metatrain.utils.architectures", extra="atoms", purpose="jetsym atoms train")
-    trainer = architectures.import_architecture(architecture).__trainer__
+    trainer = _trainer(architecture)
     train, save, inside = trainer.train, trainer.save_checkpoint, threading.Event()
 
     def save_and_ask(self: Any, *arguments: Any, **options: Any) -> None:
@@ -133,6 +133,33 @@ def ask_at_checkpoints(architecture: str, answers: Queue[str]) -> None:
             inside.clear()
 
     trainer.train, trainer.save_checkpoint = train_until_told, save_and_ask
+
+
+def count_trained_epochs(architecture: str) -> None:
+    """Make a trainer of metatrain that has no epoch left keep the number of the last one, to which it would add one.
+
+    It is so where a run was stopped between its last epoch and the files at the end.
+
+    Parameters
+    ----------
+    architecture
+        metatrain's name of it.
+    """
+    trainer = _trainer(architecture)
+    train = trainer.train
+
+    def train_and_count(self: Any, *arguments: Any, **options: Any) -> None:
+        before = getattr(self, "epoch", None)
+        train(self, *arguments, **options)
+        if before is not None and before + 1 >= getattr(self, "hypers", {}).get("num_epochs", before + 2):
+            self.epoch = before
+
+    trainer.train = train_and_count
+
+
+def _trainer(architecture: str) -> Any:
+    architectures: Any = require("metatrain.utils.architectures", extra="atoms", purpose="jetsym atoms train")
+    return architectures.import_architecture(architecture).__trainer__
 
 
 def open_without_running() -> None:

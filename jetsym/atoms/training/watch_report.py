@@ -278,32 +278,12 @@ class Watch(Series):
 
     def _content(self) -> dict[str, Any]:
         stopped = self.stopped and {**vars(self.stopped[0]), "epoch": self.stopped[1]}
-        return {
-            "epochs": self.steps.tolist(),
-            "bounds": [vars(bound) for bound in self.bounds],
-            "stopped": stopped,
-            "kept": self.kept,
-            "missing": {str(epoch): why for epoch, why in self.missing.items()},
-            "units": dict(self.units),
-            "seconds": list(self.seconds),
-            "settings": dict(self.settings),
-            "reports": [report.to_dict() for report in self.reports],
-        }
+        return {"epochs": self.steps.tolist(), **super()._content(), "stopped": stopped}
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
-        stopped = dict(data["stopped"]) if data["stopped"] else None
-        epoch = stopped.pop("epoch") if stopped else 0
-        return cls(
-            tuple(SymmetryReport.from_dict(report) for report in data["reports"]),
-            tuple(Bound(**bound) for bound in data["bounds"]),
-            (Bound(**stopped), int(epoch)) if stopped else None,
-            None if data["kept"] is None else int(data["kept"]),
-            {int(epoch): str(why) for epoch, why in data["missing"].items()},
-            dict(data["units"]),
-            tuple(map(float, data["seconds"])),
-            dict(data["settings"]),
-        )
+        bound = dict(data["stopped"] or {})
+        return super()._read({**data, "stopped": [bound, bound.pop("epoch")] if bound else None})
 
 
 def _error(report: SymmetryReport, name: str) -> str:

@@ -18,7 +18,7 @@ from jetsym.atoms.calculated import ELSEWHERE, GPA, LEAST, UNITS, Calculated, re
 from jetsym.atoms.frames import is_left_handed, moved_frame
 from jetsym.atoms.workflows.check_report import Row
 from jetsym.atoms.workflows.slopes import ARM, rms, slope, torque
-from jetsym.probing.measure.rounding import MARGIN, ORDERS, POINTS, Differences
+from jetsym.probing.measure.rounding import MARGIN, POINTS, Differences
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.spectrum.responses import EPS
 
@@ -73,7 +73,7 @@ class Trial:
         for name, value in here.items():
             values = np.stack([row[name] for row in rows]).reshape(1, POINTS, 1, -1)
             differences, size = Differences.of(values, np.ones(1)), rms(value)
-            moved = differences.size(EPS["float64"], last=ORDERS) * rms(values)
+            moved = differences.size(EPS["float64"], at_least_two_agree=False) * rms(values)
             floors[name] = max(MARGIN * moved, OF_SPACING * self.tested.spacing(name) * size, LEAST[name])
         return floors
 

@@ -17,8 +17,7 @@ from jetsym.atoms.workflows.calculators import exported_model, uncertainty
 from jetsym.atoms.workflows.evaluation_report import ALL, Evaluation, Scores
 from jetsym.atoms.workflows.references import Asked, further, in_units, references, unit_of
 from jetsym.atoms.workflows.slopes import rms
-from jetsym.atoms.workflows.turned import Turned, scores_of, spread_of_energies
-from jetsym.atoms.workflows.turned import turned as turn
+from jetsym.atoms.workflows.turned import Turned, scores_of, spread_of_energies, turned as turn
 from jetsym.errors import ConfigError, DataError, JetsymError, expect_at_least
 from jetsym.progress import progress_bar
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jetsym.benchmarks.calls.world import QUICK, World, fields_of, quarter_turns
 from jetsym.spectrum import O3, SO2, SO3, Irrep
 from jetsym.symmetry import Symmetry
 
-__all__ = ["CALLS", "NOT_RUN", "arguments_of", "found"]
+__all__ = ["CALLS", "NOT_RUN", "arguments_of"]
 
 #: Name -> the arguments of a right call; ``self`` is what a method belongs to.
 CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
@@ -332,26 +332,12 @@ NOT_RUN = frozenset(
 )
 
 
-def found(name: str) -> Any:
-    """Return what a dotted name means."""
-    words = name.split(".")
-    for end in range(len(words), 0, -1):
-        try:
-            thing = import_module(".".join(words[:end]))
-        except ModuleNotFoundError:
-            continue
-        for word in words[end:]:
-            thing = getattr(thing, word)
-        return thing
-    raise ModuleNotFoundError(name)
-
-
 def arguments_of(name: str, world: World) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return a function, or the method of something, and the arguments of a right call."""
     arguments = dict(CALLS[name](world))
     if "self" in arguments:
         return getattr(arguments.pop("self"), name.rpartition(".")[2]), arguments
-    return found(name), arguments
+    return resolve_name(name), arguments
 
 
 def _axes() -> Any:

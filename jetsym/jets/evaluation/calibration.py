@@ -12,6 +12,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from jetsym.errors import DataError
+from jetsym.forms import made_of
 from jetsym.jets.evaluation.discriminants import AT_ONCE
 from jetsym.jets.evaluation.rejection import effective_counts
 from jetsym.jets.evaluation.scores import Scores, as_logits
@@ -60,10 +61,7 @@ class Calibration:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
         """Return that of which :meth:`to_dict` gave ``data``."""
-        found: dict[str, Any] = {}
-        for name in cls.__dataclass_fields__:
-            found[name] = tuple(data[name]) if isinstance(data[name], list) else data[name]
-        return cls(**found)
+        return made_of(cls, data)
 
 
 def measure_calibration(

@@ -7,11 +7,12 @@ of the background G. Kasieczka, D. Shih, "DisCo Fever", arXiv:2001.05310.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, rel_entr
 
 from jetsym.jets.weights import effective_number
 
@@ -56,12 +57,6 @@ class ScoreHistogram:
     signal_stderr: tuple[float, ...]
     background_stderr: tuple[float, ...]
     cut: float
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ScoreHistogram:
-        """Return it from what :meth:`~jetsym.jets.evaluation.report.Evaluation.to_dict` holds of it."""
-        columns = {name: tuple(data[name]) for name in cls.__dataclass_fields__ if name != "cut"}
-        return cls(**columns, cut=data["cut"])
 
 
 @dataclass(frozen=True)
@@ -129,20 +124,6 @@ class MassSculpting:
     background_stderr: tuple[float, ...]
     signals: Mapping[str, SculptedMass] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as values that JSON can hold."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> MassSculpting:
-        """Return that of which :meth:`to_dict` gave ``data``."""
-
-        def read(values: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-        signals = {name: SculptedMass(**read(item)) for name, item in data["signals"].items()}
-        return cls(**{**read(data), "signals": signals})
-
 
 def score_histogram(odds: Array, is_signal: NDArray[np.bool_], weights: Array, *, cut: float) -> ScoreHistogram:
     """Sort signal and background by the score that log-odds (n,) and a cut on these are of.
@@ -154,7 +135,7 @@ def score_histogram(odds: Array, is_signal: NDArray[np.bool_], weights: Array, *
     (1.0, 1.0, 1.0, 0.5)
     """
     edges = np.linspace(0, 1, SCORE_BINS + 1)
-    score = _share_of(odds)
+    score = expit(np.asarray(odds, np.float64))
     signal, background, of_signal, of_background = (
         _histogram(score[chosen], weights[chosen] ** power, edges)
         for power in (1, 2)
@@ -166,7 +147,7 @@ def score_histogram(odds: Array, is_signal: NDArray[np.bool_], weights: Array, *
         tuple(background.tolist()),
         tuple(np.sqrt(of_signal).tolist()),
         tuple(np.sqrt(of_background).tolist()),
-        float(_share_of(np.array([cut]))[0]),
+        float(expit(cut)),
     )
 
 
@@ -244,11 +225,8 @@ def jensen_shannon(first: Array, second: Array) -> float | None:
 def _divergence(p: Array, q: Array) -> Any:
     """Compute it of shares (…, bins)."""
     middle = (p + q) / 2
-    parts = [
-        np.where(own > 0, own * np.log2(np.divide(own, middle, out=np.ones_like(middle), where=own > 0)), 0.0)
-        for own in (p, q)
-    ]
-    return np.maximum(0.5 * (parts[0] + parts[1]).sum(axis=-1), 0.0)
+    found = rel_entr(p, middle) + rel_entr(q, middle)
+    return np.maximum(found.sum(axis=-1) / (2 * np.log(2)), 0.0)
 
 
 def _by_chance(background: Array, total: float, taken: float) -> tuple[float | None, float | None]:
@@ -262,11 +240,6 @@ def _by_chance(background: Array, total: float, taken: float) -> tuple[float | N
     drawn = rng.multivariate_hypergeometric(counts, chosen, size=DRAWS, method="marginals").astype(np.float64)
     found = _divergence(drawn / chosen, (counts - drawn) / (counts.sum() - chosen))
     return float(found.mean()), float(np.quantile(found, 0.95))
-
-
-def _share_of(odds: Array) -> Array:
-    """Return 1/(1 + e^−x), without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(odds, np.float64))))
 
 
 def _within(mass: Array, edges: Array) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jetsym.arguments import at_least, checked
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import check_out
 from jetsym.jets import kinematics
@@ -27,7 +28,7 @@ from jetsym.jets.io.block import BadJets
 from jetsym.jets.io.folds import Fold, judged_fold
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.paths import Paths, jet_files, would_be_read
-from jetsym.jets.io.read import MappingFile, check_number
+from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.models import Tagger
@@ -45,6 +46,7 @@ BUFFER, ROWS = 16_384, 16_384
 _AXIS = {"jet_pt": kinematics.pt, "jet_eta": kinematics.eta, "jet_phi": kinematics.phi}
 
 
+@checked(batch_size=at_least(1))
 def predict(
     model: nn.Module,
     data: Paths,
@@ -164,7 +166,6 @@ def predict(
             raise ConfigError(
                 f"out is {str(place)!r}, which would be read as jets with the files there; write it elsewhere"
             )
-    check_number("batch_size", batch_size, "jets")
     expect_finite_weights(model)
     if mapping is not None and mapping.unmeasured is not None and mapping.unmeasured.bounds:
         mapping = mapping.for_taggers() if isinstance(model, Tagger) else mapping
@@ -262,7 +263,6 @@ def predictions(
     ((1000,), True)
     """
     limit = max_particles or getattr(model, "max_particles", None)
-    check_number("max_particles", limit, "particles", none="None for all")
     for batch in stream:
         jets = batch.to_padded(limit)
         target = target_of(model)

@@ -132,25 +132,8 @@ class Regression(Result):
     KIND: ClassVar[str] = "regression"
     FORMAT: ClassVar[int] = 1
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "target": self.target,
-            "overall": asdict(self.overall),
-            "bins": [[low, high, asdict(found)] for low, high, found in self.bins],
-            "rotated": None if self.rotated is None else asdict(self.rotated),
-            "meta": dict(self.meta),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Regression:
-        expect_facts(data["meta"], needed=("jets", "loss"))
-        return cls(
-            target=str(data["target"]),
-            overall=Deviation(**data["overall"]),
-            bins=tuple((float(low), float(high), Deviation(**found)) for low, high, found in data["bins"]),
-            rotated=None if data["rotated"] is None else Deviation(**data["rotated"]),
-            meta=dict(data["meta"]),
-        )
+    def _check(self) -> None:
+        expect_facts(self.meta, needed=("jets", "loss"))
 
     def _rows(self) -> Iterator[tuple[str, Deviation]]:
         yield "all", self.overall

@@ -18,6 +18,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from jetsym.errors import ConfigError, DataError, closest
+from jetsym.forms import made_of
 from jetsym.jets.evaluation.shares import Weights, expect_ordered
 from jetsym.jets.evaluation.working_points import background_share_with_influence, cuts_at
 from jetsym.jets.weights import as_weights, effective_number
@@ -115,7 +116,7 @@ class Rejection:
     def from_dict(cls, data: Mapping[str, Any]) -> Rejection:
         """Return that of which :meth:`to_dict` gave ``data``."""
         values = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        return cls(**values | {"background": tuple(values["background"])})
+        return made_of(cls, values)
 
     def __str__(self) -> str:
         lower, upper = (f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in self.interval)

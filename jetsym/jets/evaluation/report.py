@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -22,7 +23,6 @@ from jetsym.results import Result, flat
 from jetsym.text import as_text, concise, table_of
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]
@@ -76,19 +76,6 @@ class ClassQuality:
     roc_band: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     scores: ScoreHistogram | None = None
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ClassQuality:
-        """Return it from what :meth:`Evaluation.to_dict` holds of it."""
-        (efficiency, share), (low, high) = data["roc"], data["roc_band"]
-        scores = data["scores"]
-        changes = {
-            "rejection": _rejection(data["rejection"]),
-            "roc": (tuple(efficiency), tuple(share)),
-            "roc_band": (tuple(low), tuple(high)),
-            "scores": None if scores is None else ScoreHistogram.from_dict(scores),
-        }
-        return cls(**{**data, **changes})
-
 
 @dataclass(frozen=True)
 class Bin:
@@ -104,12 +91,6 @@ class Bin:
     metrics: Mapping[str, float] = field(default_factory=dict)
     rejections: Mapping[str, Rejection] = field(default_factory=dict)
     n_eff: float | None = None
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Bin:
-        """Return it from what :meth:`Evaluation.to_dict` holds of it."""
-        rejections = {name: Rejection.from_dict(item) for name, item in data["rejections"].items()}
-        return cls(**{**data, "rejections": rejections})
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,43 +183,10 @@ class Evaluation(Result):
             rejection = {} if item.rejection is None else flat(item.rejection.to_dict())
             yield flat(asdict(item)) | {f"rejection_{key}": value for key, value in rejection.items()}
 
-    def _content(self) -> dict[str, Any]:
-        """Return values that JSON can hold; an infinite rejection is None."""
-        return {
-            "metrics": dict(self.metrics),
-            "classes": list(self.classes),
-            "background": list(self.background),
-            "qualities": [
-                {**asdict(item), "rejection": None if item.rejection is None else item.rejection.to_dict()}
-                for item in self.qualities
-            ],
-            "confusion": [list(row) for row in self.confusion],
-            "calibration": self.calibration.to_dict(),
-            "bins": [
-                {**asdict(each), "rejections": {name: item.to_dict() for name, item in each.rejections.items()}}
-                for each in self.bins
-            ],
-            "rotated": None if self.rotated is None else self.rotated.to_dict(),
-            "stability": None if self.stability is None else self.stability.to_dict(),
-            "sculpting": None if self.sculpting is None else self.sculpting.to_dict(),
-            "meta": dict(self.meta),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Evaluation:
-        return cls(
-            metrics=dict(data["metrics"]),
-            classes=tuple(data["classes"]),
-            background=tuple(data["background"]),
-            qualities=tuple(ClassQuality.from_dict(item) for item in data["qualities"]),
-            confusion=tuple(tuple(row) for row in data["confusion"]),
-            calibration=Calibration.from_dict(data["calibration"]),
-            bins=tuple(Bin.from_dict(item) for item in data["bins"]),
-            rotated=None if data["rotated"] is None else cls.from_dict(data["rotated"]),
-            stability=None if data["stability"] is None else Stability.from_dict(data["stability"]),
-            sculpting=None if data["sculpting"] is None else MassSculpting.from_dict(data["sculpting"]),
-            meta=_read_meta(data["meta"]),
-        )
+    def _check(self) -> None:
+        expect_facts(self.meta, needed=("jets", "confidence"))
+        if self.meta["confidence"] is None:
+            raise TypeError("meta has no level of the intervals")
 
     def tables(self) -> list[Table]:
         """Return all numbers: an overview, by class, and by pT where that is known."""
@@ -358,15 +306,3 @@ def _with_error(value: float, error: float | None) -> str:
 
 def _short(rejection: Rejection | None) -> str:
     return "–" if rejection is None else str(rejection).partition(" [")[0].partition(" (")[0]
-
-
-def _read_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was measured; TypeError where it is no numbers."""
-    expect_facts(meta, needed=("jets", "confidence"))
-    if meta["confidence"] is None:
-        raise TypeError("meta has no level of the intervals")
-    return dict(meta)
-
-
-def _rejection(data: Mapping[str, Any] | None) -> Rejection | None:
-    return None if data is None else Rejection.from_dict(data)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError, closest, shorten
 from jetsym.jets.io.columns import Columns
@@ -16,9 +17,6 @@ from jetsym.jets.io.formats.layout import LABEL_II, Layout, labels
 from jetsym.jets.io.formats.padded import TOP
 from jetsym.jets.schema import CLASSES_II
 from jetsym.reading import parse_json
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["FLAG", "Truth", "matching", "rows_with_scores", "truth_of", "two_classes"]
 

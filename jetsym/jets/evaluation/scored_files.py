@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.errors import DataError, closest
@@ -22,9 +23,6 @@ from jetsym.jets.io.oddities import plural
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import NO_WEIGHTS, as_weights, weight_column
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ScoredJets", "evaluate_scores", "read_scores"]
 #: Columns of a mass in GeV, in the order in which they are looked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from rich.table import Table
@@ -70,18 +70,6 @@ class ScoreCurve:
     changes: Mapping[str, tuple[float, ...]]
     jets: Mapping[str, int]
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return that of which :meth:`Stability.to_dict` holds ``data``."""
-        columns = {name: {key: tuple(row) for key, row in data[name].items()} for name in _COLUMNS}
-        if any(len(row) != len(data["values"]) for of in columns.values() for row in of.values()):
-            raise ValueError("a curve has not as many scores as values")
-        return cls(unit=data["unit"], values=tuple(data["values"]), jets=dict(data["jets"]), **columns)
-
-
-#: Those of a curve, by class.
-_COLUMNS = ("scores", "stderr", "changes")
-
 
 @dataclass(frozen=True)
 class Stability(Result):
@@ -134,18 +122,11 @@ class Stability(Result):
         for action, found in self.changes.items():
             yield from ({"action": action, "quantity": name} | asdict(item) for name, item in found.items())
 
-    def _content(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        changes = {
-            action: {name: Change(**change) for name, change in found.items()}
-            for action, found in data["changes"].items()
-        }
-        others = {key: data[key] for key in ("signal", "background", "jets", "draws", "seed")}
-        curves = {name: ScoreCurve.from_dict(curve) for name, curve in data["curves"].items()}
-        return cls(changes=changes, **others, notes=tuple(data["notes"]), curves=curves)
+    def _check(self) -> None:
+        for curve in self.curves.values():
+            for of in (curve.scores, curve.stderr, curve.changes):
+                if any(len(row) != len(curve.values) for row in of.values()):
+                    raise ValueError("a curve has not as many scores as values")
 
     def table(self) -> Table:
         """Return all changes, to be printed by rich."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from jetsym._version import __version__
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import mark_unfinished, remove_leftovers, sha256_of, write_atomically
+from jetsym.files import checksum, mark_unfinished, remove_leftovers, write_atomically
 from jetsym.jets.generate.chunk import ChunkTask
 from jetsym.jets.generate.detector import DetectorConfig
 from jetsym.jets.generate.processes import COMMON_SETTINGS, PROCESSES
@@ -184,7 +184,7 @@ class Manifest:
     def is_finished(self, file: PlannedFile) -> bool:
         """Tell whether a file is there as the manifest says, byte for byte."""
         path, entry = self.path.parent / file.name, self.files.get(file.name)
-        return entry is not None and path.exists() and sha256_of(path) == entry["sha256"]
+        return entry is not None and path.exists() and checksum(path) == entry["sha256"]
 
     def add(self, file: PlannedFile) -> None:
         """Enter a finished file and save the manifest."""
@@ -194,7 +194,7 @@ class Manifest:
             "split": file.split,
             "jets": file.n_jets,
             "bytes": path.stat().st_size,
-            "sha256": sha256_of(path),
+            "sha256": checksum(path),
         }
         self._save()
 

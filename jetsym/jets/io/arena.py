@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.packed_inputs import join_inputs
 from jetsym.jets.io.ragged import check_alike, common_dtype
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Arena"]
 

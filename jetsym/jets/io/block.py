@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
@@ -19,9 +20,6 @@ from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.io.remote import File
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.schema import P4_BRANCHES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["BadJets", "BadJetsError", "ColumnSet", "narrowed", "read_block", "without_bad"]
 

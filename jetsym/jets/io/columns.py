@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError, require
 from jetsym.jets.io.formats.base import format_of
@@ -17,9 +18,6 @@ from jetsym.jets.io.formats.hdf5 import column_names
 from jetsym.jets.io.formats.opening import explained, open_root
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import TREE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Columns", "open_columns"]
 

@@ -10,16 +10,14 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError, closest
-from jetsym.jets.io.formats.index import FileIndex, JetReader
+from jetsym.jets.io.formats.index import FileIndex, InnerReader
 from jetsym.jets.io.formats.opening import explained
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ALL_JUDGED", "EVENT", "NO_FOLD", "Fold", "folded", "judged_fold"]
 
@@ -118,38 +116,20 @@ def folded(index: FileIndex, fold: Fold) -> FileIndex:
     return index.only(chosen, partial(_FoldedReader, index))
 
 
-class _FoldedReader(JetReader):
+class _FoldedReader(InnerReader):
     """An open file of whose jets only some are read."""
 
     def __init__(self, raw: FileIndex, index: FileIndex) -> None:
-        super().__init__(index)
-        self._raw, self._chosen = raw, index.entries
-
-    def __enter__(self) -> Self:
-        self._file = self._raw.reader(self._raw).__enter__()
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        self._file.__exit__(*arguments)
-
-    def _range(self, start: int, stop: int) -> tuple[int, int, NDArray[np.bool_]]:
-        """Return the first jet of the file, the one after the last, and which of them are meant."""
-        own = self._chosen[start:stop]
-        first, last = int(own[0]), int(own[-1]) + 1
-        wanted = np.zeros(last - first, np.bool_)
-        wanted[own - first] = True
-        return first, last, wanted
+        super().__init__(raw, index)
+        self._chosen = index.entries
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values with one number per jet."""
-        first, last, wanted = self._range(start, stop)
-        return self._file.flat(name, first, last)[wanted]
+        return self._file.flat_at(name, self._chosen[start:stop])
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
-        first, last, wanted = self._range(start, stop)
-        values, counts = self._file.ragged(name, first, last)
-        return values[np.repeat(wanted, counts)], counts[wanted]
+        return self._file.ragged_at(name, self._chosen[start:stop])
 
 
 def judged_fold(trained: tuple[str, str] | None, asked: str | None, by: str | None) -> Fold | None:

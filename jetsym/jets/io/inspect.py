@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group
 from rich.text import Text
 
@@ -30,7 +31,6 @@ from jetsym.text import table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 __all__ = ["Range", "Summary", "inspect"]
 

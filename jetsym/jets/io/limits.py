@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["choose", "spread_over"]
 

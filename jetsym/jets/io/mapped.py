@@ -17,15 +17,13 @@ import tempfile
 import threading
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError, lacks_explained
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["MappedArray", "first_columns", "ranges_of", "rows_of"]
 

@@ -7,16 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets
 from jetsym.jets.io.remote import File
 from jetsym.ranks import here
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Oddities", "Skipped", "plural"]
 

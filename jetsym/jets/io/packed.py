@@ -10,21 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from jetsym.arguments import at_least, checked
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapped import ranges_of, rows_of
 from jetsym.jets.io.packed_inputs import PackedInput, join_inputs
 from jetsym.jets.io.ragged import RaggedJets, check_alike, common_dtype, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["DISPLACEMENTS", "KINDS", "PackedJets", "RaggedBatch", "kind_columns", "pack_kinds", "unpack_kinds"]
 
@@ -269,6 +268,7 @@ class RaggedBatch:
         """Copy the batch to page-locked memory, from where an accelerator fetches it fastest."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    @checked(max_particles=at_least(1))
     def to_padded(self, max_particles: int | None = None) -> JetBatch:
         """Pad every jet, its ``max_particles`` of largest pT at most, to a JetBatch, on the device where the batch is.
 

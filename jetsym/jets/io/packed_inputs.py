@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.errors import DataError
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapped import ranges_of, rows_of
 from jetsym.jets.io.ragged import offsets_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["PackedInput", "join_inputs"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.errors import DataError
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.schema import CLASSES, SCALARS
-
-if TYPE_CHECKING:
-    from jetsym.jets.inputs import InputForm
 
 __all__ = ["RaggedJets", "cast_exactly", "check_alike", "common_dtype", "leading", "leading_places", "offsets_of"]
 

@@ -9,9 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from jetsym.arguments import anything, at_least, checked
-from jetsym.errors import ConfigError, DataError, expect_one_of
+from jetsym.arguments import at_least, checked
+from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.block import BadJets, BadJetsError, ColumnSet, read_block, without_bad
 from jetsym.jets.io.folds import Fold
@@ -27,10 +28,9 @@ from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
     import awkward as ak
-    from numpy.typing import NDArray
 
 
-__all__ = ["MappingFile", "check_number", "padded", "read", "read_packed"]
+__all__ = ["MappingFile", "padded", "read", "read_packed"]
 
 
 #: A file with a mapping, one that has been read, or none for files that need none.
@@ -71,7 +71,7 @@ def read(
     oddities: Oddities | None = ...,
     fold: Fold | None = ...,
 ) -> ak.Array: ...
-@checked(limit=anything, max_particles=at_least(1))
+@checked(limit=at_least(1), max_particles=at_least(1))
 def read(
     paths: Paths,
     *,
@@ -189,6 +189,7 @@ def padded(jets: PackedJets, max_particles: int | None) -> JetBatch:
     return replace(jets, columns=own).batch().to_padded(max_particles)
 
 
+@checked(limit=at_least(1))
 def read_packed(
     paths: Paths,
     *,
@@ -206,8 +207,6 @@ def read_packed(
 
     With ``first`` a limit takes the first jets of each file, for files whose jets are in no order.
     """
-    check_number("limit", limit, "jets", none="None for all")
-    expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
     files, said = jet_files(paths), Oddities() if oddities is None else oddities
     known = open_mapping(mapping, files, skip_bad=skip_bad, fold=fold)
     options: dict[str, Any] = {"columns": columns, "also": also, "bad_jets": bad_jets}
@@ -281,21 +280,6 @@ def _read_chosen(
     if kept is not None:
         said.drop(index.path, len(kept) - int(kept.sum()), part=start)
     return good
-
-
-def check_number(name: str, value: Any, unit: str, *, none: str | None = None) -> None:
-    """Refuse what is not a number of at least 1.
-
-    Raises
-    ------
-    ConfigError
-        It is not, nor None where that has a meaning.
-    """
-    if value is None and none:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        expected = f"a number of {unit} of at least 1" + (f", or {none}" if none else "")
-        raise ConfigError(f"{name}={value!r}; expected {expected}")
 
 
 def _few(files: Sequence[File]) -> str:

@@ -11,7 +11,6 @@ How to Make Any Network Lorentz-Equivariant", arXiv:2505.20280, on its authors' 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import MissingDependencyError
+from jetsym.errors import require
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import (
@@ -332,13 +331,11 @@ def _predictor(config: LLoCaConfig) -> nn.Module:
 
 def _attention(config: LLoCaConfig) -> nn.Module:
     """Make the attention that all blocks share; it has no parameters."""
-    try:
-        with _torch_as_it_is(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of torch_geometric, which it imports
-            from lloca.backbone import LLoCaAttention
-            from lloca.reps.tensorreps import TensorReps
-    except ImportError as error:
-        raise MissingDependencyError.of("lloca", extra="equivariant", purpose="the tagger LLoCa") from error
+    with _torch_as_it_is():
+        require("lloca.backbone", extra="equivariant", purpose="the tagger LLoCa")
+        from lloca.backbone import LLoCaAttention
+        from lloca.reps.tensorreps import TensorReps
+
     reps = TensorReps(f"{config.head_scalars}x0n+{config.head_vectors}x1n")
     attention: nn.Module = LLoCaAttention(reps, config.heads)
     for part in attention.modules():  # constants; checkpoints do not bear that several blocks hold them

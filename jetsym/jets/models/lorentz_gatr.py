@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import MissingDependencyError
+from jetsym.errors import require
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import (
@@ -187,10 +187,7 @@ class LGATr(Tagger):
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)
         config = self.config
-        try:
-            import lgatr  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError.of("lgatr", extra="equivariant", purpose="the tagger LGATr") from error
+        require("lgatr", extra="equivariant", purpose="the tagger LGATr")
         self.embedding = Embedding(config)
         self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.blocks))
         self.pool = MeanPool()

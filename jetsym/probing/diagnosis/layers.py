@@ -12,8 +12,9 @@ from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
 from jetsym.probing.reports.diagnosis import SEVERITIES, Evidence, Finding
+from jetsym.probing.reports.sentences import NOT_SMALL
 from jetsym.probing.reports.significance import Share
-from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
+from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
 from jetsym.text import percent
 

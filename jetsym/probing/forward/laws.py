@@ -18,7 +18,8 @@ from jetsym.probing.forward.dry import INPUTS
 from jetsym.probing.forward.layers import Layered, match_layers
 from jetsym.probing.forward.session import Session
 from jetsym.spectrum.irreps import Irrep, parse_irreps
-from jetsym.spectrum.representations import irrep_matrices, representation, write_irreps
+from jetsym.spectrum.matrices import irrep_matrices
+from jetsym.spectrum.representations import representation, write_irreps
 from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["Law", "settle_laws"]

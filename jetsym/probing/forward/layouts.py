@@ -166,7 +166,7 @@ class Layout:
         if self.form == SQUARE and len(self.axes) == 1:
             return self._held(side) if side * side == length else None
         held = self._held(length // self.copies)
-        fits = held > 0 and (self.form == SQUARE or len(self.slots(held)) * self.copies == length)
+        fits = held > 0 and (self.form == SQUARE or self._count(held) * self.copies == length)
         return held if fits else None
 
     def _held(self, length: int) -> int:
@@ -174,7 +174,15 @@ class Layout:
         if self.form in (NODES, SQUARE):
             return length - self.before - self.after
         about = math.isqrt(2 * length if self.form in TRIANGLES else length)
-        return next((n for n in range(max(1, about - 1), about + 3) if len(self.slots(n)) == length), about)
+        return next((n for n in range(max(1, about - 1), about + 3) if self._count(n) == length), about)
+
+    def _count(self, n: int) -> int:
+        """Return how many tokens n points have: the length of :meth:`slots`."""
+        if self.form in TRIANGLES:
+            side = n - abs(TRIANGLES[self.form][1])
+            return side * (side + 1) // 2
+        points = n + self.before + self.after
+        return {NODES: points, SQUARE: points**2, OFF_DIAGONAL: points * (points - 1)}[self.form]
 
     def _places(self, held: int, wanted: int) -> NDArray[np.int64]:
         """Return where among the tokens of ``held`` slots those of ``wanted`` are; 0 where there are none."""

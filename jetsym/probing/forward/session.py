@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
@@ -23,18 +22,18 @@ from jetsym.probing.forward.calling import Call, home_of, plain_call, with_bundl
 from jetsym.probing.forward.closed import opened
 from jetsym.probing.forward.layers import LATER_CALL, Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
+from jetsym.probing.forward.orbits import Orbits, Responses
 from jetsym.probing.forward.outputs import Outputs, declared_outputs
-from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.running import Running
 from jetsym.probing.forward.tokens import Named
-from jetsym.probing.kinds import FOUR_VECTOR, as_measured, check_law, token_mask
+from jetsym.probing.kinds import as_measured, check_law, token_mask
 from jetsym.probing.options import AUTO
-from jetsym.ranks import ALONE, Ranks, here
+from jetsym.ranks import here
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import to_numpy
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
+__all__ = ["OWN_ACTION", "Responses", "Session"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 HELD_NOTE = "it must not be computed from what moves (then compute it inside call=…, from what moved)."
@@ -42,13 +41,9 @@ COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
 
-#: Name of a layer or output -> array (evaluations, features…).
-Responses = dict[str, Any]
-T = TypeVar("T")
-
 
 @dataclass(eq=False)
-class Session:
+class Session(Orbits):
     """A model and how it is run on inputs of a domain.
 
     Parameters
@@ -279,82 +274,6 @@ class Session:
             ],
         }
 
-    # --- along the orbit ---
-
-    def parts(self, inputs: Any, most: int, ranks: Ranks = ALONE) -> Iterator[slice]:
-        """Yield slices of at most so many inputs, of those whose responses have the same shapes.
-
-        They cover all inputs; of processes that share, those that are this one's.
-        """
-        for alike in map(ranks.share, self.domain.batches(inputs)):
-            for start in range(alike.start, alike.stop, most):
-                yield slice(start, min(start + most, alike.stop))
-
-    def orbit(
-        self,
-        inputs: Any,
-        elements: NDArray[np.float64],
-        chunks: Iterable[slice],
-        take: Callable[[slice, Responses, Responses], T],
-        *,
-        inversion: bool = False,
-        again: bool = False,
-    ) -> Iterator[T]:
-        """Yield what ``take(chunk, proper, improper)`` makes of the responses to every chunk of the elements.
-
-        Parameters
-        ----------
-        inputs
-            Inputs that travel together, ready for the action.
-        elements
-            (n, 3, 3), (n, samples, 3, 3), or rapidities (n,).
-        chunks
-            Slices of the elements.
-        take
-            Is given a chunk, the responses to its elements g and, with the inversion, to −g; {} without.
-        again
-            Whether gradients evaluate a chunk again on the way back, so that memory is that of a single one.
-        """
-
-        def part(chunk: slice) -> T:
-            some = elements[chunk]
-            proper, improper = self.along(inputs, some), self.along(inputs, -some) if inversion else {}
-            with full_precision():
-                return take(chunk, proper, improper)
-
-        for chunk in chunks:
-            yield checkpoint(part, chunk, use_reentrant=False) if again else part(chunk)
-
-    def along(self, inputs: Any, elements: NDArray[np.float64], *, in_lab: bool = False) -> Responses:
-        """Return responses (elements, samples, features…) of inputs under elements (n, …), or (n, samples, …).
-
-        They are evaluated in forward passes of at most ``evaluations`` inputs, or of one element. ``in_lab`` moves by
-        matrices in the lab whatever the action is.
-        """
-        lab = self.action or self.domain.move
-        move = lab if in_lab or self.move is None else self.move
-        step = max(1, self.evaluations // self.domain.size(inputs))
-        back = None if move is lab else self.back
-        parts = [
-            self._pass(inputs, elements[start : start + step], move, back) for start in range(0, len(elements), step)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        return {name: array_namespace(parts[0][name]).concat([part[name] for part in parts]) for name in parts[0]}
-
-    def _pass(self, inputs: Any, elements: NDArray[np.float64], move: Call, back: Any) -> Responses:
-        """Evaluate inputs under elements in one forward pass."""
-        samples, n = self.domain.size(inputs), len(elements)
-        with full_precision():
-            moved = move(inputs, elements)
-        responses = self.responses(moved)
-        for name, response in responses.items():
-            if response.ndim < 1 or response.shape[0] != samples * n:
-                raise ProbeError(without_inputs(name, response, samples * n))
-        along = {name: array.reshape(n, samples, *array.shape[1:]) for name, array in responses.items()}
-        four = [name for name in along if back is not None and self.outputs.get(name) == FOUR_VECTOR]
-        return along | {name: back(inputs, elements, along[name]) for name in four}
-
     def holding(self, name: str, inputs: Any) -> NDArray[np.bool_] | None:
         """Return (samples,), True for inputs that have a response; None where all have it."""
         held = self.domain.holds(inputs, name)
@@ -373,8 +292,6 @@ class Session:
             return token_mask(mask, response, self.outputs.get(name))
         layout = self.layouts[name]
         return layout.real(mask) if layout.axes else None
-
-    # --- one forward pass ---
 
     def responses(self, inputs: Any) -> Responses:
         """Return responses by name: layers in the order in which they ran, then outputs, centred if they are logits.
@@ -464,11 +381,3 @@ class Session:
     def as_returned(self, arrays: dict[str, Any]) -> Any:
         """Put an array for every output together as the model returned them: alone, as a tuple, or by name."""
         return self._running.outputs.as_returned(arrays)
-
-
-def without_inputs(name: str, response: Any, size: int) -> str:
-    """Say that a response does not hold its inputs where they should be."""
-    return (
-        f"{name!r} has shape {tuple(response.shape)} for a batch of {size} inputs; expected the inputs along its first "
-        "axis: choose other layers, or wrap the model with call=…"
-    )

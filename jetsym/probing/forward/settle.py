@@ -11,18 +11,12 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.forward.dry import INPUTS, DryPasses, dry_passes
+from jetsym.probing.forward.evidence import ROUNDINGS, TOLERANCE, own_orders
 from jetsym.probing.forward.layers import LATER_CALL, Layered
 from jetsym.probing.forward.layouts import Layout
-from jetsym.probing.forward.session import Session, without_inputs
-from jetsym.probing.forward.tokens import (
-    ROUGHLY,
-    ROUNDINGS,
-    TOLERANCE,
-    UNNAMED,
-    WITHOUT_INPUTS,
-    find_layouts,
-    own_orders,
-)
+from jetsym.probing.forward.orbits import without_inputs
+from jetsym.probing.forward.session import Session
+from jetsym.probing.forward.tokens import ROUGHLY, UNNAMED, WITHOUT_INPUTS, find_layouts
 from jetsym.probing.kinds import axes_of_object
 from jetsym.spectrum.responses import to_numpy
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.dry import PERMUTED, DryPasses, Pass
+from jetsym.probing.forward.dry import PERMUTED, DryPasses
+from jetsym.probing.forward.evidence import TOLERANCE, evidence_of, tokens_of
 from jetsym.probing.forward.layouts import (
     ALONE,
     BY_INPUT,
@@ -23,10 +24,9 @@ from jetsym.probing.forward.layouts import (
     TOKEN_LAST,
     TRIANGLES,
     Layout,
-    find_tokens,
 )
 
-__all__ = ["ROUGHLY", "ROUNDINGS", "TOLERANCE", "WITHOUT_INPUTS", "Named", "find_layouts", "own_orders"]
+__all__ = ["ROUGHLY", "WITHOUT_INPUTS", "Named", "find_layouts"]
 
 #: What a caller says of a layer: the axis of its tokens, two for pairs, or that it has none.
 Named = int | tuple[int, int] | None
@@ -35,8 +35,6 @@ Array = NDArray[Any]
 #: Tokens beside those of the points, such as class tokens, that are looked for: along any axis, and along one that
 #: grows with the points.
 OTHERS, OTHERS_THAT_GROW = 3, 8
-#: What counts as the same: relative to what differs between tokens, and in roundings of what is compared.
-TOLERANCE, ROUNDINGS = 1e-3, 16.0
 #: What is the same where the alternative differs by about as much as there is, as a fraction of power.
 ROUGHLY = 0.01
 
@@ -48,82 +46,6 @@ NO_NUMBER = "an axis grows with the points, but not as their number or their pai
 ANY_PLACE = "which of its tokens are points cannot be told; " + UNNAMED
 ONE_NUMBER = "its axis of {length} may be the points, and the model takes no other number of them; " + UNNAMED
 OWN_SLOTS = "its axis of {length} may be the slots that the model pads to; " + UNNAMED
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The marks of a layout in the dry passes; None where nothing can be seen.
-
-    Parameters
-    ----------
-    follows
-        Tokens change places as the points do.
-    keeps
-        They stay where they are when points change places, though they differ.
-    is_local
-        Another point in a slot changes its own tokens, and no other.
-    is_steady
-        Tokens of real points are the same with more slots.
-    """
-
-    follows: bool | None = None
-    keeps: bool | None = None
-    is_local: bool | None = None
-    is_steady: bool | None = None
-
-
-def _evidence(layout: Layout, passes: DryPasses, name: str) -> Evidence | None:
-    """Look for the marks of a layout; None where an array does not fit it."""
-    alone, n = passes.alone, passes.alone.slots
-    try:
-        u = np.concatenate([_tokens(layout, one, name, n) for one in passes.together])
-        wider = [_tokens(layout, one, name, n) for one in passes.others if one.slots > n]
-    except (ProbeError, ValueError, IndexError):
-        return None
-    b, slots, eps = alone.size, layout.slots(n), alone.eps[name]
-    kept = np.ones((b, u.shape[1]), dtype=bool) if alone.mask is None else layout.real(alone.mask)
-    if len(slots) != u.shape[1]:
-        return None
-    original = u[:b]
-    scale = _power(original, kept)
-
-    def judge(difference: float, contrast: float) -> bool | None:
-        noise = (ROUNDINGS * eps) ** 2 * scale
-        return difference <= TOLERANCE**2 * contrast + noise if contrast > 10 * noise else None
-
-    found = Evidence()
-    if passes.permuted is not None:
-        moved = np.where(slots < 0, slots, passes.permuted[slots])
-        to = find_tokens(slots, moved, ordered=layout.form not in TRIANGLES)
-        contrast = _power(original[:, to] - original, kept)
-        found = replace(
-            found,
-            follows=judge(_power(u[b : 2 * b][:, to] - original, kept), contrast),
-            keeps=judge(_power(u[b : 2 * b] - original, kept), contrast),
-        )
-        if passes.exchanged is not None:
-            change, touched = u[2 * b :] - original, (slots == passes.exchanged).any(axis=1)
-            found = replace(
-                found, is_local=judge(_power(change, kept & ~touched), _power(change, kept & touched)) or None
-            )
-    spread = _power(original - original.mean(axis=1, keepdims=True), kept)
-    steady = [judge(_power(w - original, kept), spread) for w in wider]
-    return replace(found, is_steady=steady[0] if steady else None)
-
-
-def _tokens(layout: Layout, one: Pass, name: str, slots: int) -> Array:
-    """Return (inputs, tokens, features) of a pass, of real numbers in float64."""
-    values = layout.arranged(one.arrays[name], one.size, mask=one.mask, slots=slots)
-    if np.iscomplexobj(values):
-        values = np.stack([values.real, values.imag], axis=-1)
-    return np.asarray(values.reshape(*values.shape[:2], -1), dtype=np.float64)
-
-
-def _power(values: Array, kept: Array) -> float:
-    return float((values**2).sum(axis=-1)[kept].sum())
-
-
-# --- layouts that fit the shapes ---
 
 
 @dataclass
@@ -289,7 +211,7 @@ class Finder:
 
     def _choose(self, fits: Sequence[Layout], *, trusted: bool) -> Layout | None:
         """Return the layout that the passes speak for."""
-        evidence = {one: found for one in fits if (found := _evidence(one, self.passes, self.name)) is not None}
+        evidence = {one: found for one in fits if (found := evidence_of(one, self.passes, self.name)) is not None}
         if not trusted:  # what comes after the slots may be more of them
             evidence = {one: found for one, found in evidence.items() if self._ends_as(one)}
         for mark in ("follows", "is_local", *(["is_steady"] if trusted else [])):
@@ -305,7 +227,7 @@ class Finder:
             return True
         plain = replace(layout, after=0)
         length = plain.inputs_first(short.arrays[self.name], short.size, short.mask).shape[layout.axes[0]]
-        u = _tokens(plain, short, self.name, length - layout.before)[:, layout.before :]
+        u = tokens_of(plain, short, self.name, length - layout.before)[:, layout.before :]
         last = u.shape[1] - 1
         is_other = False
         for tokens, real in zip(u, short.mask, strict=True):
@@ -382,7 +304,10 @@ def find_layouts(
     own_slots = {
         passes.alone.arrays[name].shape[0 if item.rows != ALONE else item.axes[0] - (item.axes[0] <= item.inputs)]
         for name, item in layouts.items()
-        if passes.padded and item.axes and item.rows == ALONE and _is_fixed(item, passes, name)
+        if passes.padded
+        and item.axes
+        and item.rows == ALONE
+        and len({one.arrays[name].shape[1:] for one in passes.all}) == 1
     } - {n}
     for name, item in list(layouts.items()):
         shape = passes.alone.arrays[name].shape
@@ -390,13 +315,3 @@ def find_layouts(
             del layouts[name]
             left_out[name] = OWN_SLOTS.format(name=name, length=min(own_slots & set(shape)))
     return layouts, left_out
-
-
-def _is_fixed(layout: Layout, passes: DryPasses, name: str) -> bool:
-    return len({one.arrays[name].shape[1:] for one in passes.all}) == 1
-
-
-def own_orders(passes: DryPasses, layouts: Mapping[str, Layout]) -> set[str]:
-    """Return names of responses whose rows stay where they are, though they differ, when points change places."""
-    found = {name: _evidence(layout, passes, name) for name, layout in layouts.items() if layout.axes}
-    return {name for name, one in found.items() if one is not None and one.keeps and not one.follows}

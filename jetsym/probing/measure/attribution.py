@@ -317,10 +317,9 @@ def _half_and_half(as_is: Measured, moved: Measured, source: str) -> Measured:
                 norm=before.norm + change,
                 leakage=before.leakage + change,
                 noise=np.concatenate([part.noise for part in own]),
-                average=(first + last) / 2,
+                average=first,  # as their spread is what A is compared with
                 spectrum=None,
                 mask=None,
-                rows=np.concatenate([part.rows for part in own]),
             )
         ]
     floors = {name: max(floor, moved.floors[name]) for name, floor in as_is.floors.items()}

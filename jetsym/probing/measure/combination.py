@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.probing.measure.deviation import Deviation, Errors
+from jetsym.probing.measure.deviation import Deviation
+from jetsym.probing.measure.errors import Errors
 from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
 from jetsym.spectrum import Spectrum, WindowEnergies
 from jetsym.spectrum.heldout import is_beyond_chance
@@ -185,9 +186,12 @@ def _held_out(parts: Sequence[Deviation]) -> HeldOutErrors | None:
 
 
 def _by_rotation(parts: Sequence[Deviation]) -> Errors | None:
-    """Put together what each random rotation makes of the errors; None by a rule, and without spectra."""
+    """Put together what random rotations make of the errors, by input or in all; None by a rule, or without spectra."""
     own = [part.by_rotation for part in parts if part.by_rotation is not None]
-    return _joined(own) if own and len(own) == len(parts) else None
+    if not own or len(own) < len(parts):
+        return None
+    joined = _joined(own)
+    return joined.pooled().opposed() if joined.norm.shape[1] == 1 else joined
 
 
 def _errors_by_rule(parts: Sequence[Deviation]) -> Errors:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.probing.measure.errors import Errors, HeldOutError
 from jetsym.spectrum import (
     HeldOutElements,
     Irrep,
@@ -21,7 +22,7 @@ from jetsym.spectrum.heldout import HeldOut
 from jetsym.spectrum.representations import Representation
 from jetsym.spectrum.responses import to_numpy
 
-__all__ = ["Deviation", "EquivarianceError", "Errors", "HeldOutError"]
+__all__ = ["Deviation", "EquivarianceError"]
 
 Array = NDArray[np.float64]
 
@@ -43,13 +44,11 @@ class Deviation:
         B_β[z − z₀] of a constant z₀: all but its first irrep, the invariant one, are the error spectrum B_β[z].
     mask
         (samples, tokens) bool, True for real tokens; None where there is no padding.
-    rows
-        (inputs or real tokens, features) f̄ as the spread across inputs takes it.
     held_out
         What held-out elements say of z − z₀; None where there were none.
     by_rotation
-        What each random rotation makes of the errors, (samples, n) and (samples, n, irreps), NaN for the leakage; None
-        by a rule, and where there is no spectrum.
+        What each random rotation makes of the errors, (samples, n) and (samples, n, irreps), NaN for the leakage, or
+        that of all inputs together, see :meth:`Errors.pooled`; None by a rule, and where there is no spectrum.
     """
 
     squared: Array
@@ -59,54 +58,17 @@ class Deviation:
     average: NDArray[np.floating | np.complexfloating]
     spectrum: Spectrum | None
     mask: NDArray[np.bool_] | None
-    rows: Array
     held_out: HeldOutError | None = None
     by_rotation: Errors | None = None
 
+    @property
+    def rows(self) -> Array:
+        """(inputs or real tokens, features) f̄ as the spread across inputs takes it."""
+        return rows_of(self.average, self.mask)
 
-@dataclass(frozen=True, eq=False)
-class HeldOutError:
-    """The findings at held-out elements about one output.
-
-    Parameters
-    ----------
-    shifted
-        Of z − z₀ per irrep: its norm less its invariant part is A².
-    content
-        Of Σ_blocks B_α[u], one component: its norm less this is the leakage.
-    constant, along
-        (samples,) and (samples, k): N = the norm of z − z₀ + constant + mean_h along.
-    rows, noise
-        As of :class:`Deviation`, with f̄ unbiased.
-    """
-
-    shifted: HeldOut
-    content: HeldOut
-    constant: Array
-    along: Array
-    rows: Array
-    noise: Array
-
-    def estimates(self) -> Errors:
-        """Return the unbiased estimates."""
-        power, norm, _ = self.shifted.estimates()
-        content = self.content.estimates().power[:, 0]
-        return Errors(norm - power[:, 0], norm + self.constant + self.along.mean(axis=1), norm - content, power[:, 1:])
-
-    def influence(self) -> Errors:
-        """Return what each element of an input makes of them, (samples, k) and (samples, k, irreps)."""
-        norm, power = self.shifted.of_norm, self.shifted.influence()
-        content = self.content.influence()[..., 0]
-        return Errors(norm - power[..., 0], norm + self.along, norm - content, power[..., 1:])
-
-
-class Errors(NamedTuple):
-    """A², N and leakage (samples,), and the error spectrum (samples, irreps without the invariant one)."""
-
-    squared: Array
-    norm: Array
-    leakage: Array
-    power: Array
+    def pooled(self) -> Deviation:
+        """Return it without what each input by itself has by chance of its random rotations."""
+        return self if self.by_rotation is None else replace(self, by_rotation=self.by_rotation.pooled())
 
 
 class EquivarianceError:
@@ -231,7 +193,6 @@ class EquivarianceError:
             average=average.reshape(self._layout),
             spectrum=found if isinstance(found, Spectrum) else None,
             mask=self._kept,
-            rows=self._rows(mean),
             held_out=None if found is None or found.held_out is None else self._compared(found.held_out, mean),
             by_rotation=self._by_rotation(),
         )
@@ -261,14 +222,9 @@ class EquivarianceError:
             content=HeldOut.joined(contents, lambda parts: np.sum(parts, axis=0)),
             constant=2 * (first * (mean - first)).sum(axis=(1, 2)) + (first**2).sum(axis=(1, 2)),
             along=2 * np.einsum("sod,skod->sk", first, r),
-            rows=self._rows(mean + r.mean(axis=1)),
+            rows=rows_of(mean + r.mean(axis=1), self._kept),
             noise=(spread**2).sum(axis=(1, 2, 3)) / (k * (k - 1)),
         )
-
-    def _rows(self, mean: Array) -> Array:
-        """Return f̄ (samples, objects, dim) with a row for each input, or for each of its real tokens."""
-        kept = np.ones((len(mean), 1), dtype=bool) if self._kept is None else self._kept
-        return mean.reshape(*kept.shape, -1)[kept]
 
     def _components(self, f: object) -> Array:
         """Return (n, samples, objects, dim) components in the basis of the blocks; padded tokens are zero."""
@@ -396,6 +352,13 @@ class BlockError:
     def _squared_mean(self, modulus: Array, mean_square: Array, n: int) -> Array:
         """Return ‖∫v‖² from ‖mean of v‖² and the mean of ‖v‖²."""
         return modulus if self._exact else (n * modulus - mean_square) / (n - 1)
+
+
+def rows_of(mean: NDArray[np.floating | np.complexfloating], mask: NDArray[np.bool_] | None) -> Array:
+    """Return f̄ (samples, …) with a row for each input, or for each of its real tokens: real numbers, one by one."""
+    parts: Any = np.stack([mean.real, mean.imag], axis=-1) if np.iscomplexobj(mean) else mean
+    rows: Array = parts.reshape(len(parts), -1) if mask is None else parts.reshape(*mask.shape, -1)[mask]
+    return rows
 
 
 def shifted_l_max(estimator: QuadratureEstimator | WindowEstimator) -> int:

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace
-from array_api_compat import device as device_of
+from array_api_compat import array_namespace, device as device_of
 from numpy.typing import NDArray
 from scipy.linalg import expm
 from torch import nn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -285,7 +285,13 @@ class Measurement:
 
 
 def measure(
-    session: Session, inputs: Any, orbit: Orbit, plans: Sequence[Plan], advance: Callable[[int], None]
+    session: Session,
+    inputs: Any,
+    orbit: Orbit,
+    plans: Sequence[Plan],
+    advance: Callable[[int], None],
+    *,
+    by_input: Collection[str] = (),
 ) -> Measurement:
     """Evaluate all inputs along their orbits; processes that share take some of them each.
 
@@ -297,18 +303,20 @@ def measure(
         What is measured, on what, where, and in which passes.
     advance
         Called with the number of evaluations done since its last call.
+    by_input
+        Outputs of which it is kept what each input has by chance of its random rotations; of others it is that of all.
     """
+
+    def along(plan: Plan, part: slice[int]) -> Iterator[tuple[int, Found]]:
+        for start, (spectra, deviations) in _part_by_part(session, inputs, orbit, plan, part, advance):
+            pooled = {name: item if name in by_input else item.pooled() for name, item in deviations.items()}
+            yield start, (spectra, pooled)
+
     if session.adaptive:
         session.evaluations = min([session.evaluations, *(plan.evaluations for plan in plans)])
     measurement, ranks = Measurement(max(len(plan.groups) for plan in plans)), here()
     shares = [(plan, ranks.share(plan.inputs)) for plan in plans]
-    found = ranks.in_order(
-        lambda: [
-            item
-            for plan, part in shares
-            for item in compacted(_part_by_part(session, inputs, orbit, plan, part, advance))
-        ]
-    )
+    found = ranks.in_order(lambda: [item for plan, part in shares for item in compacted(along(plan, part))])
     for spectra, deviations in found:
         for name, spectrum in spectra.items():
             measurement.spectra.setdefault(name, []).append(spectrum)

@@ -158,9 +158,9 @@ def as_numbers(session: Session, inputs: Any, found: Responses) -> dict[str, NDA
     for name, response in found.items():
         real = session.real(name, response, inputs)
         values = to_numpy(response)
-        values = values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
+        values = values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)  # a copy
         if real is not None:
-            values = np.where(to_numpy(real).reshape(*real.shape, *[1] * (values.ndim - 1 - real.ndim)), values, 0.0)
+            values[:, ~to_numpy(real)] = 0.0
         if not np.isfinite(values).all():
             raise ProbeError(
                 f"{name!r} cannot be measured: its responses to the inputs as they are are not finite; leave out the "

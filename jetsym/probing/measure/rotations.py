@@ -137,7 +137,8 @@ def _report_on(
         evaluations = sum(len(plan.groups) * orbit.evaluations(plan.inputs.stop - plan.inputs.start) for plan in plans)
         labels = {name: running.domain.baselines(placed, name) for name in running.outputs}
         with progress_bar(title, evaluations, shown=session.progress) as advance:
-            found = measure(running, placed, orbit, plans, lambda count: advance(count * here().size))
+            apart = [name for name, own in labels.items() if own is not None]
+            found = measure(running, placed, orbit, plans, lambda count: advance(count * here().size), by_input=apart)
         holding = {name: running.holding(name, placed) for name in found.spectra}
         remarks += running.domain.remarks(running.model)
         meta = {

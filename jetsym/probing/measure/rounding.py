@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, pairwise
-from math import ceil, comb
+from math import ceil, comb, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +36,13 @@ __all__ = ["Path", "Rounding", "along_boosts", "along_turns", "measure_rounding"
 
 Array = NDArray[np.float64]
 
-#: Values along each path, largest order of their differences, and their distance in units of the numbers' spacing.
-POINTS, ORDERS, STEP = 8, 6, 4.0
+#: Values along each path, and their distance in units of the numbers' spacing.
+POINTS, STEP = 8, 4.0
+#: Values along paths with steps for the finest precision, where that is float32 or finer: what is smooth is gone after
+#: one or two differences.
+POINTS_OF_FINEST = 6
+#: Orders of differences, of so many values, that have at least a few of them.
+FEWER = 2
 #: Inputs that travel together, inputs in all, and paths at least, each near an element of its own.
 TOGETHER, PLACES, PATHS = 4, 64, 4
 #: Places at least, inputs near elements, unless evaluations are dear: a few tell too little of a single number, whose
@@ -99,7 +104,7 @@ class Path(NamedTuple):
     inputs
         The inputs that go along.
     elements
-        (bases · POINTS, …) matrices or rapidities, of one base after those of another.
+        (bases · points, …) matrices or rapidities, of one base after those of another.
     weights
         (bases,) how much each base counts.
     """
@@ -116,7 +121,7 @@ class Differences:
     Parameters
     ----------
     squares
-        (places, ORDERS) mean (Δᵏ)² / C(2k, k), summed over features.
+        (places, orders) mean (Δᵏ)² / C(2k, k), summed over features.
     norm
         (places,) mean ‖u‖².
     weights
@@ -132,16 +137,16 @@ class Differences:
 
     @classmethod
     def of(cls, values: Array, weights: Array) -> Differences:
-        """Take them of values (bases, POINTS, samples, features) of equispaced inputs, and the weights (bases,)."""
+        """Take them of values (bases, points, samples, features) of equispaced inputs, and the weights (bases,)."""
         squares, difference = [], values
-        for order in range(1, ORDERS + 1):
+        for order in range(1, values.shape[1] - FEWER + 1):
             difference = np.diff(difference, axis=1)
             if order == 1:
                 still = (difference == 0).mean(axis=(1, 3))
             squares.append(_mean_square(difference) / comb(2 * order, order))
         norm = _mean_square(values)
         repeated = np.repeat(weights, values.shape[2])
-        return cls(np.stack(squares, axis=-1).reshape(-1, ORDERS), norm.ravel(), repeated, still.ravel())
+        return cls(np.stack(squares, axis=-1).reshape(-1, len(squares)), norm.ravel(), repeated, still.ravel())
 
     @classmethod
     def concatenate(cls, parts: Sequence[Differences]) -> Differences:
@@ -155,7 +160,7 @@ class Differences:
         there = self.still[self.norm > 0]  # inputs without the output say nothing of it
         return float(np.median(there)) if there.size else 1.0
 
-    def size(self, eps: float, *, last: int = ORDERS - 2) -> float:
+    def size(self, eps: float, *, at_least_two_agree: bool = True) -> float:
         """Return the relative size of the rounding: of the first order that the further ones agree with.
 
         Places where the response jumps are left out, as a step looks like rounding in all orders.
@@ -164,9 +169,9 @@ class Differences:
         ----------
         eps
             Relative spacing of the finest numbers, which no place is below.
-        last
-            The last order to try; 0 is returned where all further ones are smaller, of a response that is not smooth
-            enough for these steps.
+        at_least_two_agree
+            Two further orders at least are to agree with one; 0 is returned where all are smaller, of a response that
+            is not smooth enough for these steps.
         """
         ratios = self.squares / np.where(self.norm > 0, self.norm, np.inf)[:, None]
         there = ratios[self.norm > 0] if self.norm.any() else ratios
@@ -174,7 +179,8 @@ class Differences:
         kept = np.where(ratios <= np.maximum((JUMP * usual) ** 2, usual), self.weights[:, None], 0.0)
         norm = (kept * self.norm[:, None]).sum(axis=0)
         levels = np.sqrt((kept * self.squares).sum(axis=0) / np.where(norm > 0, norm, 1.0))
-        agree = [level <= AGREE * levels[order:].min() for order, level in enumerate(levels[:last])]
+        tried = levels[:-2] if at_least_two_agree else levels
+        agree = [level <= AGREE * levels[order:].min() for order, level in enumerate(tried)]
         return float(levels[agree.index(True)]) if any(agree) else 0.0
 
 
@@ -184,14 +190,14 @@ def _mean_square(values: Array) -> Array:
     return np.asarray(np.einsum("bpsf,bpsf->bs", parts, parts) / values.shape[1])
 
 
-#: The paths with steps of a size, on some inputs of a session.
-Way = Callable[[Session, Any, float], list[Path]]
+#: The paths along which values are at some distances, on some inputs of a session.
+Way = Callable[[Session, Any, Array], list[Path]]
 
 
 def along_turns(group: Group) -> Way:
     """Return the way of small turns near elements of a group: about its axis, or about any."""
 
-    def paths(session: Session, inputs: Any, step: float) -> list[Path]:
+    def paths(session: Session, inputs: Any, distances: Array) -> list[Path]:
         parts = _parts(session, inputs, TOGETHER)
         parts = list(islice(cycle(parts), _paths(session, inputs, parts)))
         rng = np.random.default_rng(session.seed)
@@ -199,8 +205,8 @@ def along_turns(group: Group) -> Way:
         for part in parts:
             (base,) = group.sample(1, rng)
             axis = group.axis if isinstance(group, SO2) else rng.normal(size=3)
-            turns = np.tile(np.eye(len(base)), (POINTS, 1, 1))
-            turns[:, -3:, -3:] = axis_matrices(axis / np.linalg.norm(axis), step * np.arange(float(POINTS)))
+            turns = np.tile(np.eye(len(base)), (len(distances), 1, 1))
+            turns[:, -3:, -3:] = axis_matrices(axis / np.linalg.norm(axis), distances)
             result.append(Path(part, turns @ base, np.ones(1)))
         return result
 
@@ -219,9 +225,9 @@ def _paths(session: Session, inputs: Any, parts: Sequence[slice]) -> int:
 def along_boosts(window: Window) -> Way:
     """Return the way of small boosts near all nodes of a window, which a few inputs share between them."""
 
-    def paths(session: Session, inputs: Any, step: float) -> list[Path]:
+    def paths(session: Session, inputs: Any, distances: Array) -> list[Path]:
         parts = _parts(session, inputs, TOGETHER)[: len(window)]
-        near = window.rapidity[:, None] + step * (np.arange(POINTS) - (POINTS - 1) / 2)
+        near = window.rapidity[:, None] + distances - distances.mean()
         nodes = [slice(place, None, len(parts)) for place in range(len(parts))]
         return [Path(part, near[own].ravel(), window.weights[own]) for part, own in zip(parts, nodes, strict=True)]
 
@@ -260,7 +266,7 @@ def measure_rounding(session: Session, inputs: Any, *ways: Way) -> list[dict[str
     between two evaluations, such as sums in any order on an accelerator, is part of the rounding.
     """
     finest = EPS[session.domain.dtype_name(inputs)]
-    nearest = ways[0](session, inputs, STEP * finest)
+    nearest = ways[0](session, inputs, STEP * finest * np.arange(1.0))
     answers = ask(session, inputs, nearest[0].inputs, np.stack([path.elements[0] for path in nearest[:BASES]]))
     found = [_along(session, inputs, way, answers, finest) for way in ways]
     if any(map(answers.apart_by, answers.apart)):
@@ -274,10 +280,10 @@ def measure_rounding(session: Session, inputs: Any, *ways: Way) -> list[dict[str
 def _along(session: Session, inputs: Any, way: Way, answers: Answers, finest: float) -> dict[str, Rounding]:
     """Return the rounding along one way, from steps for the finest precision and for every coarser one inside."""
 
-    def differences(eps: float) -> dict[str, Differences]:
-        return _differences(session, inputs, way(session, inputs, STEP * eps))
+    def differences(eps: float, points: int = POINTS) -> dict[str, Differences]:
+        return _differences(session, inputs, way(session, inputs, STEP * eps * np.arange(float(points))))
 
-    first = differences(finest)
+    first = differences(finest, POINTS_OF_FINEST if finest <= EPS["float32"] else POINTS)
     unexplained = any(item.unchanged > STILL for item in first.values())
     inside = {eps for eps in answers.inside if eps > finest}
     if not inside and finest < EPS["float32"] and (unexplained or not answers.by_torch):
@@ -299,7 +305,7 @@ def _along(session: Session, inputs: Any, way: Way, answers: Answers, finest: fl
             sizes.append(float(np.sqrt(finest * max(coarser))))  # few values change: how often, times how much
         changes = any(steps[name].squares.any() for steps in (first, *coarser.values(), *hidden))
         least = LEAST * (answers.eps[name] if changes else finest)
-        size = max(least, answers.differing[name] / 2**0.5, item.size(finest, last=ORDERS), *sizes)
+        size = max(least, answers.differing[name] / 2**0.5, item.size(finest, at_least_two_agree=False), *sizes)
         result[name] = Rounding(size if item.norm.any() else 0.0, answers.eps[name])
     return result
 
@@ -341,7 +347,7 @@ def _differences(session: Session, inputs: Any, paths: Sequence[Path]) -> dict[s
         some = session.domain.select(inputs, path.inputs)
         responses = session.along(some, path.elements)
         for name, values in as_numbers(session, some, responses).items():
-            parted = values.reshape(len(path.weights), POINTS, values.shape[1], -1)
+            parted = values.reshape(len(path.weights), -1, values.shape[1], prod(values.shape[2:]))
             found.setdefault(name, []).append(Differences.of(parted, path.weights))
             size = float(np.abs(values).max(initial=0.0)) / _too_small(responses[name])
             largest[name] = max(largest.get(name, 0.0), size)

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from markupsafe import Markup
+
 from jetsym.pages import render
-from jetsym.probing.reports.base import read_meta
+from jetsym.probing.reports.base import expect_meta
 from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
 from jetsym.probing.reports.significance import chance_of, corrected, p_value
 from jetsym.results import Result, flat
@@ -15,7 +17,6 @@ from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise, table_of
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 __all__ = ["Attribution", "Effect", "judged"]
@@ -132,30 +133,13 @@ class Attribution(Result):
                 switched = {key: getattr(item.equivariance, key) for key in ("relative", "relative_stderr")}
                 yield {"output": name, "source": source} | switched | flat(asdict(item))
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
-            "effects": {
-                name: {source: asdict(effect) for source, effect in effects.items()}
-                for name, effects in self.effects.items()
-            },
-            "meta": dict(self.meta),
-        }
-
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
-        effects = {
-            name: {
-                source: Effect(**{**effect, "equivariance": Equivariance(**effect["equivariance"])})
-                for source, effect in of.items()
-            }
-            for name, of in data["effects"].items()
-        }
-        return cls(
-            equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
-            effects=judged(effects, data["meta"]["n_inputs"]),
-            meta=read_meta(data["meta"]),
-        )
+        found = super()._read(data)
+        return replace(found, effects=judged(found.effects, found.meta["n_inputs"]))
+
+    def _check(self) -> None:
+        expect_meta(self.meta)
 
     def section(self) -> Markup:
         """Return it for a notebook's cell or a page."""

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from jetsym.pages import render
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import KNOWN_TO, Array, Equivariance
-from jetsym.probing.reports.spectrum import NOT_SMALL
+from jetsym.probing.reports.sentences import NOT_SMALL
 from jetsym.text import as_text, concise, concise_root, percent, table_of
 
 if TYPE_CHECKING:

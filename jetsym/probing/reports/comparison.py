@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -16,7 +16,8 @@ from jetsym.pages import render
 from jetsym.probing.reports.derived import casimir_of, weighted
 from jetsym.probing.reports.differences import Difference, differences_of
 from jetsym.probing.reports.over import ReportsOver
-from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
+from jetsym.probing.reports.sentences import NOT_SMALL
+from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.results import Result
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, concise, percent, table_of
@@ -321,15 +322,9 @@ class Comparison(Result):
             differing_header=DIFFERING,
         )
 
-    def _content(self) -> dict[str, Any]:
-        return {"names": list(self.names), "reports": [report.to_dict() for report in self.reports]}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        names, reports = data["names"], data["reports"]
-        if len(names) != len(reports) or not names:
-            raise ValueError(f"{len(names)} names for {len(reports)} reports")
-        return cls(tuple(names), tuple(SymmetryReport.from_dict(item) for item in reports))
+    def _check(self) -> None:
+        if len(self.names) != len(self.reports) or not self.names:
+            raise ValueError(f"{len(self.names)} names for {len(self.reports)} reports")
 
     def __str__(self) -> str:
         title = "Power per λ, m or irrep, effective bandwidth, pseudotensors, errors"

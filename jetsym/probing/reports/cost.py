@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from jetsym.probing.reports.base import read_meta
+from jetsym.probing.reports.base import expect_meta
 from jetsym.probing.reports.significance import chance_of, p_value
 from jetsym.results import Result
 from jetsym.symmetry import Symmetry
@@ -109,12 +109,8 @@ class Cost(Result):
         """Yield a row per output, with all parts of its loss."""
         return ({"output": name} | asdict(item) for name, item in self.losses.items())
 
-    def _content(self) -> dict[str, Any]:
-        return {"losses": {name: asdict(item) for name, item in self.losses.items()}, "meta": dict(self.meta)}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        return cls({name: LossSplit(**item) for name, item in data["losses"].items()}, read_meta(data["meta"]))
+    def _check(self) -> None:
+        expect_meta(self.meta)
 
     def __str__(self) -> str:
         under, inputs = Symmetry.from_dict(self.meta).words, self.meta["n_inputs"]

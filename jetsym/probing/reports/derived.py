@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.probing.reports.significance import Share
+from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
-
-if TYPE_CHECKING:
-    from jetsym.probing.reports.spectrum import SymmetryReport
 
 __all__ = ["bandwidth", "casimir_of", "share_of", "weighted"]
 

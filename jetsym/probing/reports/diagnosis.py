@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isnan
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from markupsafe import Markup
 from rich.text import Text
@@ -191,29 +191,10 @@ class Diagnosis(Result):
         model = self.meta.get("report", {}).get("model")
         return f"Diagnosis of {model}" if isinstance(model, str) else "Diagnosis"
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "findings": [asdict(finding) for finding in self],
-            "modes": list(self.modes),
-            "not_judged": dict(self.not_judged),
-            "meta": dict(self.meta),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        findings = tuple(
-            Finding(
-                **{key: item[key] for key in ("name", "severity", "subject", "text", "why", "remedy")},
-                irreps=tuple(item["irreps"]),
-                evidence=tuple(Evidence(**evidence) for evidence in item["evidence"]),
-                options=dict(item.get("options", {})),
-            )
-            for item in data["findings"]
-        )
-        unknown = sorted({finding.name for finding in findings} - set(data["modes"]))
+    def _check(self) -> None:
+        unknown = sorted({finding.name for finding in self} - {*self.modes})
         if unknown:
             raise ValueError(f"unknown findings {', '.join(unknown)}")
-        return cls(findings, tuple(data["modes"]), dict(data["not_judged"]), dict(data["meta"]))
 
     def __str__(self) -> str:
         parts: list[Any] = []

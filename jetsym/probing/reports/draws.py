@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jetsym.probing.reports.significance import quantile
-
-if TYPE_CHECKING:
-    from jetsym.storage import Stored
+from jetsym.storage import Stored
 
 __all__ = ["INITIAL", "UNTRAINED", "baseline_words", "least_gap", "over_draws", "with_model"]
 

@@ -229,8 +229,4 @@ class History(Series):
         return f"History({len(steps)} probes of {len(self.layers)} layers, steps {steps[0]} to {steps[-1]})"
 
     def _content(self) -> dict[str, Any]:
-        return {"steps": self.steps.tolist(), "reports": [report.to_dict() for report in self.reports]}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> History:
-        return cls(tuple(SymmetryReport.from_dict(report) for report in data["reports"]))
+        return {"steps": self.steps.tolist(), **super()._content()}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from markupsafe import Markup
 
 from jetsym.pages import render
 from jetsym.results import Result
 from jetsym.text import as_text, table_of
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 __all__ = ["LayerList", "LayerRow"]
 
@@ -92,20 +91,6 @@ class LayerList(Result):
 
     def __getitem__(self, name: str) -> LayerRow:
         return self.rows[self.names.index(name)]
-
-    def _content(self) -> dict[str, Any]:
-        rows = [{**asdict(row), "shape": list(row.shape)} for row in self.rows]
-        return {"model": self.model, "n_inputs": self.n_inputs, "rows": rows}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        names = [one.name for one in fields(LayerRow)]
-        rows = [{name: row[name] for name in names} for row in data["rows"]]
-        return cls(
-            str(data["model"]),
-            int(data["n_inputs"]),
-            tuple(LayerRow(**{**row, "shape": tuple(map(int, row["shape"]))}) for row in rows),
-        )
 
     def cells(self) -> list[list[str]]:
         """Return the rows as text."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from markupsafe import Markup
 
 from jetsym.pages import render
-from jetsym.probing.reports.base import read_meta
+from jetsym.probing.reports.base import expect_meta
 from jetsym.probing.reports.boosts import DIRECTIONS, BoostReport
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.generators import LocalReport
@@ -117,37 +117,17 @@ class LorentzReport(Result):
             ],
         )
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            **{
-                name: {key: report.to_dict() for key, report in getattr(self, name).items()}
-                for name in ("compact", "local", "windows")
-            },
-            "casimir": {layer: dict(sides) for layer, sides in self.casimir.items()},
-            "meta": dict(self.meta),
-            "baseline": None if self.baseline is None else self.baseline.to_dict(),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
+    def _check(self) -> None:
         for part, name in (("compact", "O3 lab"), ("local", "beam"), ("windows", "beam")):
-            if name not in data[part]:
+            if name not in getattr(self, part):
                 raise KeyError(f"{part}, {name}")
-        report = cls(
-            compact={key: SymmetryReport.from_dict(item) for key, item in data["compact"].items()},
-            local={key: LocalReport.from_dict(item) for key, item in data["local"].items()},
-            windows={key: BoostReport.from_dict(item) for key, item in data["windows"].items()},
-            casimir=dict(data["casimir"]),
-            meta=read_meta(data["meta"]),
-            baseline=None if data["baseline"] is None else cls.from_dict(data["baseline"]),
-        )
-        if not set(report.layers) <= set(report.casimir):
+        expect_meta(self.meta)
+        if not set(self.layers) <= set(self.casimir):
             raise KeyError("casimir")
-        if any({"local", "spectrum", "tail"} - {*sides} for sides in report.casimir.values()):
+        if any({"local", "spectrum", "tail"} - {*sides} for sides in self.casimir.values()):
             raise KeyError("a side of casimir")
-        if any({*report.equivariance} - {*part.equivariance} for part in report.windows.values()):
+        if any({*self.equivariance} - {*part.equivariance} for part in self.windows.values()):
             raise KeyError("equivariance of windows")
-        return report
 
     def __str__(self) -> str:
         parts = [f"{title}\n{part}" for title, part in self.compact.items()]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,12 +65,3 @@ class ReportsOver(Series):
 
     def __repr__(self) -> str:
         return f"ReportsOver({self.argument} = {list(self.values)}, {len(self.layers)} layers)"
-
-    def _content(self) -> dict[str, Any]:
-        reports = [report.to_dict() for report in self.reports]
-        return {"argument": self.argument, "values": list(self.values), "reports": reports}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> ReportsOver:
-        reports = tuple(SymmetryReport.from_dict(report) for report in data["reports"])
-        return cls(str(data["argument"]), tuple(map(float, data["values"])), reports)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jetsym.probing.reports.cost import SQUARED
 from jetsym.probing.reports.significance import chance_of, in_sigma
@@ -117,17 +117,6 @@ class Parity(Result):
     def _records(self) -> Iterator[dict[str, Any]]:
         """Yield a row per output, without the means of its components."""
         return ({"output": name} | flat(asdict(item)) for name, item in self.outputs.items())
-
-    def _content(self) -> dict[str, Any]:
-        return {"outputs": {name: asdict(item) for name, item in self.outputs.items()}, "meta": dict(self.meta)}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        found = {
-            name: Oddness(**{**item, "mean": tuple(item["mean"]), "mean_stderr": tuple(item["mean_stderr"])})
-            for name, item in data["outputs"].items()
-        }
-        return cls(found, dict(data["meta"]))
 
     def __str__(self) -> str:
         mirror, inputs = self.meta["mirror"], self.meta["n_inputs"]

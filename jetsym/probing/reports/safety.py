@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jetsym.results import Result
 from jetsym.text import as_text, at_most, concise, table_of
@@ -70,19 +70,6 @@ class Safety(Result):
 
     KIND: ClassVar[str] = "safety"
     FORMAT: ClassVar[int] = 1
-
-    def _content(self) -> dict[str, Any]:
-        curves = {name: asdict(curve) for name, curve in self.curves.items()}
-        return {"move": self.move, "sizes": list(self.sizes), "curves": curves, "meta": dict(self.meta)}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        several = ("change", "change_stderr")
-        curves = {
-            name: Curve(**{**item, **{key: tuple(item[key]) for key in several}})
-            for name, item in data["curves"].items()
-        }
-        return cls(data["move"], tuple(data["sizes"]), curves, dict(data["meta"]))
 
     def verdict(self, name: str) -> str:
         """Return what is found of an output in the limit of the move: "safe", "not safe" or "not told".

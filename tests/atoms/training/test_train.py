@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,7 @@ import jetsym
 from jetsym import atoms, cli
 from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.training import folder
-from jetsym.atoms.training import train as training
+from jetsym.atoms.training import folder, train as training
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 from jetsym.probing.reports.history import History
 from jetsym.repair import repair
@@ -251,6 +251,32 @@ def test_a_run_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch, pet
     assert said == f"--no-augmentation --restart {tmp_path / 'model_10.ckpt'}"
     assert yaml.safe_load((tmp_path / "options.yaml").read_text())["architecture"]["training"]["num_workers"] == 0
     assert not (tmp_path / "indices").exists()
+
+
+def test_a_run_whose_first_checkpoint_was_cut_off_begins_anew(data, tmp_path, monkeypatch, pet):
+    stub(monkeypatch)
+    torch.save(pet.get_checkpoint(), tmp_path / "model_0.ckpt")
+    whole = (tmp_path / "model_0.ckpt").read_bytes()
+    (tmp_path / "model_0.ckpt").write_bytes(whole[:1000])
+    atoms.train(str(data), out=str(tmp_path), resume=True, **OPTIONS)
+    assert "--restart" not in (tmp_path / "output.txt").read_text().splitlines()[0]
+    (tmp_path / "model_1.ckpt").write_bytes(whole[:2000])  # two are damaged otherwise
+    with pytest.raises(CheckpointError, match="model_1.ckpt cannot be read"):
+        atoms.train(str(data), out=str(tmp_path), resume=True, **OPTIONS)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_done_goes_on_with_nothing(data, run, tmp_path):
+    """As one that was killed between its last epoch and the files at the end."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "model.ckpt").unlink()
+    options = {"model": TINY, "options": {"final_eval": False}, **OPTIONS}
+    atoms.train(str(data), out=str(folder), forces="forces", resume=True, **options)
+    before, after = (read_checkpoint(one / "model.ckpt") for one in (run, folder))
+    assert after["epoch"] == before["epoch"] == 2
+    for name, values in before["model_state_dict"].items():
+        if isinstance(values, torch.Tensor):
+            torch.testing.assert_close(after["model_state_dict"][name], values, rtol=0, atol=0)
 
 
 def test_augmentation_can_be_left_out(make_model, monkeypatch):

@@ -22,8 +22,7 @@ pytest.importorskip("metatrain")
 from jetsym import atoms, cli
 from jetsym.atoms.checkpoint import epochs_in
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.training import runner
-from jetsym.atoms.training import train as training
+from jetsym.atoms.training import runner, train as training
 from jetsym.atoms.training.data import Part
 from jetsym.atoms.training.watch import watched_frames
 from jetsym.atoms.training.watch_report import BEFORE, Bound, Watch, bounds_of

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from jetsym.benchmarks.measure import peak_growth
-from jetsym.jets.evaluation import assess as assessing
-from jetsym.jets.evaluation import calibration, discriminants
+from jetsym.jets.evaluation import assess as assessing, calibration, discriminants
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.schema import CLASSES
 

@@ -156,9 +156,9 @@ def test_mistakes(model, two_files, tmp_path):
     with pytest.raises(ConfigError, match="one of the files to read"):
         predict(model, tmp_path / "*.root", two_files[0])
     assert len(read(two_files[0])) == 30
-    with pytest.raises(ConfigError, match="batch_size=0"):
+    with pytest.raises(ConfigError, match="batch_size is 0; expected an integer ≥ 1"):
         predict(model, two_files, tmp_path / "p.root", batch_size=0)
-    with pytest.raises(ConfigError, match="max_particles=-1"):
+    with pytest.raises(ConfigError, match="max_particles is -1; expected an integer ≥ 1 or None"):
         predict(model, two_files, tmp_path / "p.root", max_particles=-1)
     with pytest.raises(DataError, match=r"no\.root: no such file"):
         predict(model, tmp_path / "no.root", tmp_path / "p.root")

@@ -13,8 +13,7 @@ from torch import nn
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
 from jetsym.jets.checkpoint import load
-from jetsym.jets.evaluation import metrics
-from jetsym.jets.evaluation import stability as module
+from jetsym.jets.evaluation import metrics, stability as module
 from jetsym.jets.evaluation.auc import auc_with_influence
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.stability import actions_on_jets, stability

@@ -217,9 +217,9 @@ def test_max_particles_keeps_the_first(jetclass_file, make_jets):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 0}, "limit=0; expected a number of jets of at least 1, or None for all"),
-        ({"limit": 2.5}, "limit=2.5"),
-        ({"limit": True}, "limit=True"),
+        ({"limit": 0}, "limit is 0; expected an integer ≥ 1 or None"),
+        ({"limit": 2.5}, "limit is 2.5"),
+        ({"limit": True}, "limit is True"),
         ({"max_particles": 0}, "max_particles is 0; expected an integer ≥ 1"),
         ({"max_particles": None}, "max_particles is None; expected an integer ≥ 1"),
         ({"library": "np"}, "library is 'np'; expected one of 'torch', 'ak'"),

@@ -18,7 +18,7 @@ from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.orbit import Orbit, measure, plan_passes
 from jetsym.spectrum import O3, QuadratureEstimator
 from jetsym.spectrum.accumulation import coefficients
-from jetsym.spectrum.projection import bands_of
+from jetsym.spectrum.bands import bands_of
 from jetsym.spectrum.quadrature import product_rule
 
 QUIET = {"progress": False}

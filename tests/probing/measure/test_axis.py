@@ -8,7 +8,8 @@ import pytest
 import jetsym
 from jetsym.probing.measure.average import orbit_average
 from jetsym.spectrum import SO2, Irrep
-from jetsym.spectrum.representations import irrep_matrices, representation
+from jetsym.spectrum.matrices import irrep_matrices
+from jetsym.spectrum.representations import representation
 from jetsym.testing.spectra import known_modes
 
 QUIET = {"progress": False, "group": "SO2"}

@@ -32,8 +32,7 @@ Load it by ``jetsym.atoms.load``.
 
 from typing import Optional
 
-from metatrain.pet.documentation import ModelHypers as PETHypers
-from metatrain.pet.documentation import TrainerHypers as PETTrainerHypers
+from metatrain.pet.documentation import ModelHypers as PETHypers, TrainerHypers as PETTrainerHypers
 
 __all__ = ["ModelHypers", "TrainerHypers"]
 

@@ -23,10 +23,11 @@ from typing import Any, BinaryIO
 
 from jetsym._version import __version__
 from jetsym.errors import DownloadError, lacks_explained
+from jetsym.files import checksum
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
-__all__ = ["check_space", "checksum", "fetch", "size_of"]
+__all__ = ["check_space", "fetch", "size_of"]
 
 _CHUNK = 1 << 20
 
@@ -287,12 +288,6 @@ def check_space(folder: Path, needed: int) -> None:
         raise DownloadError(
             f"{folder} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB are needed; make room or choose another"
         )
-
-
-def checksum(path: Path, algorithm: str = "sha256") -> str:
-    """Compute the checksum of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def _persist(transfer: _Transfer, *, attempts: int, pause: float) -> None:

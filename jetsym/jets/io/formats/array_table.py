@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.copies import place_of
@@ -17,9 +18,6 @@ from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import Layout
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.formats.table import Column, Table, split_digits
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ArrayReader", "ArrayTable", "Source", "open_array_table", "sources"]
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.array_table import Source, open_array_table, sources
@@ -22,9 +23,7 @@ from jetsym.jets.io.formats.padded import (
     index_padded,
     whole_labels,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from jetsym.jets.io.mapping.momenta import refuse_space_like
 
 __all__ = ["open_npz"]
 
@@ -57,6 +56,7 @@ def open_npz(path: Path) -> Iterator[PaddedArrays]:
             return _quark_gluon(path, start, content["X"][start:stop], chosen)
         p4 = content["p4"][start:stop]
         mask = content["mask"][start:stop].astype(bool) if "mask" in content else (p4 != 0).any(axis=2)
+        refuse_space_like(f"{path}: particles", p4[mask].T, "p4, (E, px, py, pz),")
         return p4, mask, chosen, None
 
     yield PaddedArrays(shape[0], shape[1], classes, load)

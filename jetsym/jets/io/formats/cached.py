@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError, lacks_explained
-from jetsym.files import sha256_of
+from jetsym.files import checksum
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
@@ -19,8 +20,6 @@ from jetsym.jets.io.mapped import MappedArray
 from jetsym.reading import from_json, parse_json, read_text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from jetsym.jets.io.mapping.tree_mapping import TreeMapping
     from jetsym.jets.io.packed import PackedJets
     from jetsym.jets.io.packed_inputs import PackedInput
@@ -59,14 +58,14 @@ class SourceFile:
     def of(cls, path: Path) -> SourceFile:
         """Describe a file as it is now."""
         status = path.stat()
-        return cls(str(path.resolve()), status.st_size, status.st_mtime_ns, sha256_of(path))
+        return cls(str(path.resolve()), status.st_size, status.st_mtime_ns, checksum(path))
 
     def differs(self, path: Path) -> str | None:
         """Say in what a file is not this one, or None. Its checksum is computed only if its time has changed."""
         status = path.stat()
         if status.st_size != self.bytes:
             return f"it holds {status.st_size} bytes, and held {self.bytes}"
-        if status.st_mtime_ns != self.mtime_ns and sha256_of(path) != self.sha256:
+        if status.st_mtime_ns != self.mtime_ns and checksum(path) != self.sha256:
             return "its contents have changed"
         return None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.copies import place_of
@@ -16,12 +17,10 @@ from jetsym.jets.io.formats.layout import Layout
 from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from jetsym.jets.io.packed import PackedJets
     from jetsym.jets.io.packed_inputs import PackedInput
 
-__all__ = ["Branch", "EmptyFileError", "FileIndex", "JetReader"]
+__all__ = ["Branch", "EmptyFileError", "FileIndex", "InnerReader", "JetReader"]
 
 #: Jets that are read at once where a file does not say.
 _ROWS = 10_000
@@ -241,6 +240,39 @@ class JetReader:
     def unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
         """Read all values of some jets, one behind the other, and the lengths of their lists, the outer ones first."""
         raise NotImplementedError
+
+    def flat_at(self, name: str, entries: NDArray[np.int64]) -> NDArray[Any]:
+        """Read a number of each of some successive jets, which lie close together."""
+        start, wanted = _between(entries)
+        return self.flat(name, start, start + len(wanted))[wanted]
+
+    def ragged_at(self, name: str, entries: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Read the values of the particles of such jets, and their number in each."""
+        start, wanted = _between(entries)
+        values, counts = self.ragged(name, start, start + len(wanted))
+        return (values, counts) if wanted.all() else (values[np.repeat(wanted, counts)], counts[wanted])
+
+
+def _between(entries: NDArray[np.int64]) -> tuple[int, NDArray[np.bool_]]:
+    """Return the first of successive jets, and which of those from it to the last are meant."""
+    wanted = np.zeros(int(entries[-1] - entries[0]) + 1, np.bool_)
+    wanted[entries - entries[0]] = True
+    return int(entries[0]), wanted
+
+
+class InnerReader(JetReader):
+    """An open file whose jets are read through another reader of it, that of the index ``raw``."""
+
+    def __init__(self, raw: FileIndex, index: FileIndex) -> None:
+        super().__init__(index)
+        self._raw = raw
+
+    def __enter__(self) -> Self:
+        self._file = self._raw.reader(self._raw).__enter__()
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self._file.__exit__(*arguments)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

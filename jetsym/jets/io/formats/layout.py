@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import uproot
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError, closest
 from jetsym.jets.io.remote import File
@@ -23,9 +24,6 @@ from jetsym.jets.schema import (
     TREE,
     WEIGHT,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["AXIS_BRANCHES", "LABEL_II", "Layout", "axis_of", "choose_layout", "is_number", "labels"]
 

@@ -17,18 +17,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import LABEL_II, Layout, axis_of
 from jetsym.jets.schema import P4_BRANCHES, SCALAR_BRANCHES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "PARTICLES",

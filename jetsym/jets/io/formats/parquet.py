@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
 import uproot
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from jetsym.errors import require
@@ -20,9 +21,6 @@ from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import Layout, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree
 from jetsym.jets.io.formats.table import Column, Table, index_jetclass, unpacked
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ParquetReader", "ParquetTable", "open_table", "source_of", "write_parquet"]
 

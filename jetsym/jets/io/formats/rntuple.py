@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 from uproot.models.RNTuple import Model_ROOT_3a3a_RNTuple as NTuple
 
@@ -20,9 +21,6 @@ from jetsym.jets.io.formats.layout import Layout
 from jetsym.jets.io.formats.opening import explained, open_root, open_tree
 from jetsym.jets.io.formats.table import Column, Table, depth_of, index_jetclass, unpacked
 from jetsym.jets.io.remote import File
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["NTuple", "NTupleReader", "NTupleTable", "holds_rntuple", "open_table"]
 

@@ -15,10 +15,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import uproot
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError, lacks_explained
 from jetsym.jets.io.copies import place_of
@@ -29,10 +30,6 @@ from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
 from jetsym.jets.io.formats.table import Column, Table, depth_of, index_jetclass, split_digits, unpacked
 from jetsym.jets.io.remote import File, RemoteFile, open_remote
 from jetsym.jets.schema import TREE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 __all__ = ["BasketReader", "TreeTable", "open_table"]
 

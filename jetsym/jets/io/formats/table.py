@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import awkward as ak
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError, closest
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import Layout, choose_layout
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import TREE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Column", "OpenTable", "Table", "depth_of", "index_jetclass", "split_digits", "unpacked"]
 

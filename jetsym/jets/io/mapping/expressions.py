@@ -18,9 +18,10 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.io.mapping.momenta import part
@@ -40,9 +41,6 @@ from jetsym.jets.io.mapping.syntax import (
     taken_apart,
     whole_number,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Expression"]
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError
 from jetsym.jets.io.mapping.quantities import (
@@ -25,9 +26,6 @@ from jetsym.jets.io.mapping.quantities import (
     refuse_overflow,
     refuse_vectors,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["FUNCTIONS", "Function", "over_stack"]
 

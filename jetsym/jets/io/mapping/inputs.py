@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.quantities import Quantity
+from jetsym.jets.io.mapping.tree_mapping import MappedInput
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.ragged import offsets_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from jetsym.jets.io.mapping.tree_mapping import MappedInput
 
 __all__ = ["measure_scaling", "pack_input", "standardise"]
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, InnerReader, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression
@@ -25,9 +26,6 @@ from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["MappedJets", "MappedReader", "index_mapped"]
 
@@ -70,21 +68,18 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     return raw.only(np.concatenate(parts), reader)
 
 
-class MappedReader(JetReader):
+class MappedReader(InnerReader):
     """An open file from which ranges of jets are read, like :class:`jetsym.jets.io.formats.root.BasketReader`."""
 
     def __init__(self, mapping: TreeMapping, raw: FileIndex, index: FileIndex) -> None:
-        self._mapping, self._raw, self.index = mapping, raw, index
+        super().__init__(raw, index)
+        self._mapping = mapping
+        self._entries = index.entries
         self._last: tuple[int, int, MappedJets] | None = None
-
-    def __enter__(self) -> Self:
-        self._file = self._raw.reader(self._raw).__enter__()
-        self._entries = self.index.entries
-        return self
 
     def __exit__(self, *arguments: object) -> None:
         self._last = None
-        self._file.__exit__(*arguments)
+        super().__exit__(*arguments)
 
     def first(self, fraction: float) -> int:
         """Count the jets in a fraction of the entries of the file, from the first on, at least one."""
@@ -350,13 +345,9 @@ class MappedJets:
         return self._read[name]
 
     def _piece(self, name: str, entries: NDArray[np.int64]) -> Quantity:
-        start, stop = int(entries[0]), int(entries[-1]) + 1
-        wanted = np.zeros(stop - start, np.bool_)
-        wanted[entries - start] = True
-        if not self._raw.depths[name]:
-            return Quantity(self._file.flat(name, start, stop)[wanted])
-        values, counts = self._file.ragged(name, start, stop)
-        return Quantity(values if wanted.all() else values[np.repeat(wanted, counts)], counts[wanted])
+        if self._raw.depths[name]:
+            return Quantity(*self._file.ragged_at(name, entries))
+        return Quantity(self._file.flat_at(name, entries))
 
 
 def _layout(mapping: TreeMapping, path: File) -> Layout:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.index import EmptyFileError
@@ -16,9 +17,6 @@ from jetsym.jets.io.mapping.mapped_reader import MappedJets, MappedReader, index
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_weights
 from jetsym.jets.io.mapping.tree_mapping import Labels, Reweighting, TreeMapping
 from jetsym.jets.io.remote import File
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["measure_standardisation", "measured"]
 

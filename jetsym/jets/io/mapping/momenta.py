@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.mapping.functions import Function
 from jetsym.jets.io.mapping.quantities import Quantity, apply, numeric
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["FOUR_MOMENTA", "PARTS", "cartesian", "part", "refuse_space_like"]
 
@@ -71,7 +69,7 @@ def refuse_space_like(whose: str, momenta: Sequence[NDArray[Any]], said: str) ->
     momenta
         Four arrays (n,).
     said
-        Where it is said which they are.
+        What gives them: a mapping, or an array.
 
     Raises
     ------
@@ -86,7 +84,7 @@ def refuse_space_like(whose: str, momenta: Sequence[NDArray[Any]], said: str) ->
     >>> refuse_space_like("a.root: particles", [px, 2 * e, px, px], "map.yaml")
     Traceback (most recent call last):
     jetsym.errors.DataError: a.root: particles have E < |p| in 30 of 30 that were looked at, as no momenta have; look \
-at which branches map.yaml names as energy, px, py and pz, and at their units; what it names as px may be the energy
+at what map.yaml gives as energy, px, py and pz, and at their units; what it gives as px may be the energy
     """
     few = [one[:: max(1, len(one) // 1000)].astype(np.float64) for one in momenta]
 
@@ -102,14 +100,14 @@ at which branches map.yaml names as energy, px, py and pz, and at their units; w
         ratio = float(np.median(np.sqrt(sum(one**2 for one in few[1:])) / few[0]))
     others = [name for place, name in enumerate(("px", "py", "pz"), 1) if not space_like(place)]
     if others:
-        reason = f"what it names as {others[0]} may be the energy"
+        reason = f"what it gives as {others[0]} may be the energy"
     elif any(unit / 2 < ratio < 1.1 * unit for unit in UNITS):
         reason = f"|p| is {ratio:.3g} times the energy, as in another unit"
     else:
         return
     raise DataError(
-        f"{whose} have E < |p| in {found} of {number} that were looked at, as no momenta have; look at which "
-        f"branches {said} names as energy, px, py and pz, and at their units; {reason}"
+        f"{whose} have E < |p| in {found} of {number} that were looked at, as no momenta have; look at what "
+        f"{said} gives as energy, px, py and pz, and at their units; {reason}"
     )
 
 

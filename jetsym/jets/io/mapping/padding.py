@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.remote import File
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["find_empty_ends", "find_padding", "refuse_padding"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.mapping.expressions import Expression
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["WeaverWeights", "bin_numbers", "bin_weights"]
 

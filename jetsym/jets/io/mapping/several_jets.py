@@ -7,21 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.formats.base import format_of
-from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, InnerReader, JetReader
 from jetsym.jets.io.formats.layout import Layout
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.formats.table import Column, Table
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.remote import File
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["index_jets", "open_mapped"]
 
@@ -241,20 +239,13 @@ def _stem(name: str) -> str:
     return re.split(r"[_.](?=[^_.]*$)", name)[0]
 
 
-class _SeveralReader(JetReader):
+class _SeveralReader(InnerReader):
     """An open file with several jets in each entry, read as one jet in each."""
 
     def __init__(self, raw: FileIndex, jets: _Jets, index: FileIndex) -> None:
-        super().__init__(index)
-        self._raw, self._jets = raw, jets
+        super().__init__(raw, index)
+        self._jets = jets
         self._rows: tuple[int, int, Any] | None = None
-
-    def __enter__(self) -> Self:
-        self._file = self._raw.reader(self._raw).__enter__()
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        self._file.__exit__(*arguments)
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values with one number per jet."""

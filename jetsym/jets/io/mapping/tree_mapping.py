@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
@@ -17,9 +18,6 @@ from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import WEIGHT
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured"]
 

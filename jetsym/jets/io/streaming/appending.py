@@ -9,22 +9,19 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.files import write_atomically
+from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.ragged import cast_exactly
 from jetsym.jets.io.streaming.blocks import Skipped
 from jetsym.jets.io.streaming.cache import MANIFEST, column_file, input_file
 from jetsym.reading import parse_json, read_text
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from jetsym.jets.io.packed import PackedJets
 
 __all__ = ["JOURNAL", "CacheWriter", "CachedBlock", "as_entry", "clear", "open_journal"]
 

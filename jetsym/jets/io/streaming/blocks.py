@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.files import fingerprint_of
@@ -33,9 +34,6 @@ from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.jets.schema import SCALAR_BRANCHES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ENTRY", "FILE", "Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
 

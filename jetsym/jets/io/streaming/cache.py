@@ -13,14 +13,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError, closest
-from jetsym.files import sha256_of
+from jetsym.files import checksum
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.block import narrowed
+from jetsym.jets.io.block import ColumnSet, narrowed
 from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.formats.cached import (
     FORMAT,
@@ -34,6 +35,7 @@ from jetsym.jets.io.formats.cached import (
     load_manifest,
     open_jets,
 )
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.remote import File
@@ -42,12 +44,6 @@ from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.progress import progress_bar
 from jetsym.ranks import here
 from jetsym.reading import parse_json, read_text
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from jetsym.jets.io.block import ColumnSet
-    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 
 __all__ = [
     "FORMAT",
@@ -227,7 +223,7 @@ def verify(folder: str | Path, *, progress: bool = True) -> int:
                 raise DataError(f"{folder / MANIFEST} names {name!r}, which lies outside of its folder")
             if not path.is_file():
                 raise DataError(f"{path}: missing; {MANIFEST} lists it")
-            if (found := sha256_of(path)) != sha256:
+            if (found := checksum(path)) != sha256:
                 raise DataError(f"{path}: damaged; its sha256 is {found[:12]}…, and {MANIFEST} says {sha256[:12]}…")
             advance(1)
     return len(expected)

@@ -10,23 +10,25 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jetsym.errors import DataError, expect_one_of, lacks_explained
+from jetsym.arguments import at_least, checked
+from jetsym.errors import DataError, lacks_explained
 from jetsym.files import (
     check_out,
+    checksum,
     finished_file,
     is_hidden,
     mark_finished,
     mark_unfinished,
-    sha256_of,
     write_json,
 )
 from jetsym.jets.io.block import BadJets, ColumnSet
 from jetsym.jets.io.formats.parquet import source_of, write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.paths import Paths, data_in, local_files
-from jetsym.jets.io.read import MappingFile, check_number
+from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.streaming.appending import JOURNAL, CacheWriter, as_entry, clear, open_journal
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped
 from jetsym.jets.io.streaming.cache import (
@@ -43,12 +45,10 @@ from jetsym.progress import progress_bar
 from jetsym.ranks import here
 from jetsym.reading import parse_json
 
-if TYPE_CHECKING:
-    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
-
 __all__ = ["convert", "to_parquet"]
 
 
+@checked(threads=at_least(1))
 def convert(
     paths: Paths,
     out: str | os.PathLike[str],
@@ -97,8 +97,6 @@ def convert(
     LockedError
         If another process is writing to the folder.
     """
-    expect_one_of("columns", columns, ("all", "full", "kin"))
-    check_number("threads", threads, "threads")
     files, known = local_files(paths), load_mapping(mapping)
     if cache := next((file for file in files if file.is_dir()), None):
         raise DataError(f"{cache} is a cache already; expected files to make one of")
@@ -187,7 +185,7 @@ def _finish(folder: Path, source: JetFiles, facts: dict[str, Any], journal: dict
         "inputs": journal["inputs"],
         "jets": journal["jets"],
         "skipped": facts["skipped"] + journal["skipped"],
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in written},
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in written},
     }
     write_json(folder / MANIFEST, manifest)
     (folder / JOURNAL).unlink()

@@ -17,16 +17,12 @@ quite alike, their shares follow the blocks: :data:`_ALIKE` bounds that.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.packed import PackedJets
 
 __all__ = ["Mixture", "Plan", "strata"]
 

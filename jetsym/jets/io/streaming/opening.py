@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jetsym.errors import ConfigError
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.paths import Paths, jet_files, local_files
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.streaming.blocks import JetFiles
+from jetsym.jets.io.streaming.cache import CacheFiles
 from jetsym.jets.schema import WEIGHT
-
-if TYPE_CHECKING:
-    from jetsym.jets.io.streaming.cache import CacheFiles
 
 __all__ = ["open_source"]
 

@@ -6,10 +6,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from jetsym.arguments import at_least, checked
 from jetsym.errors import ConfigError, closest
@@ -31,10 +32,6 @@ from jetsym.jets.io.streaming.windows import Reader, Window, batches
 from jetsym.jets.ragged_features import FeatureSet
 from jetsym.jets.weights import as_weights
 from jetsym.progress import progress_bar
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 __all__ = ["JetStream"]
 

@@ -7,21 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import BadJetsError
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
+from jetsym.jets.io.streaming.cache import CacheFiles
 from jetsym.jets.io.streaming.mixing import Mixture, Plan
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from jetsym.jets.io.streaming.cache import CacheFiles
 
 __all__ = ["Reader", "Window", "batches"]
 

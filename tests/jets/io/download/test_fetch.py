@@ -19,8 +19,7 @@ import pytest
 
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DownloadError, ResourceError
-from jetsym.jets.io.download import fetch as fetching
-from jetsym.jets.io.download import weights
+from jetsym.jets.io.download import fetch as fetching, weights
 from jetsym.jets.io.download.fetch import fetch
 from jetsym.jets.io.download.weights import WEIGHTS, Published, download_weights
 

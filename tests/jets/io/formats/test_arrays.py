@@ -233,6 +233,7 @@ def test_pickles_are_never_run(tmp_path, monkeypatch):
         ({"p4": np.full((3, 2, 4), np.nan), "label": np.zeros(3)}, "3 of 3 jets cannot be used"),
         ({"p4": np.zeros((3, 2, 4)), "label": np.zeros(3)}, "3 without particles"),
         ({"X": np.ones((3, 2, 4)) * [1, 0, 0, 17], "y": np.zeros(3)}, "has the PDG code 17"),
+        ({"p4": np.tile([3.0, 0, 4, 5], (30, 2, 1)), "label": np.zeros(30)}, "gives as pz may be the energy"),
     ],
 )
 def test_bad_arrays(tmp_path, arrays, reason):

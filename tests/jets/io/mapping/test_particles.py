@@ -168,9 +168,9 @@ def test_momenta_in_every_form(jets, from_tree, scale, direction, units):
 @pytest.mark.parametrize(
     ("changes", "guess"),
     [
-        ({"energy": "c_px", "px": "c_energy"}, "what it names as px may be the energy"),
-        ({"energy": "c_pz", "px": "c_energy", "py": "c_px", "pz": "c_py"}, "what it names as px may be the energy"),
-        ({"energy": "c_py", "py": "c_energy"}, "what it names as py may be the energy"),
+        ({"energy": "c_px", "px": "c_energy"}, "what it gives as px may be the energy"),
+        ({"energy": "c_pz", "px": "c_energy", "py": "c_px", "pz": "c_py"}, "what it gives as px may be the energy"),
+        ({"energy": "c_py", "py": "c_energy"}, "what it gives as py may be the energy"),
         ({"energy": "c_energy / 1000"}, "times the energy, as in another unit$"),
     ],
 )
