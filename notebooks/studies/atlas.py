@@ -241,7 +241,7 @@ def cost(row: Published, *, quick: bool) -> dict[str, Any]:
     model, inputs = row.make(), row.large(quick=quick)
     if isinstance(model, nn.Module):
         model.eval()
-    options: dict[str, Any] = {"l_max": 1 if quick else 4, "progress": False, **row.options}
+    options: dict[str, Any] = {"l_max": 2 if quick else 4, "progress": False, **row.options}
     options.pop("n_rotations", None)
     if "call" not in options and row.field == "atoms":
         model, inputs = as_it_takes(model, inputs)  # graphs are built once
