@@ -13,7 +13,7 @@ from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-__all__ = ["Kind", "Range", "allowed", "is_array", "is_device"]
+__all__ = ["Kind", "Range", "allowed", "array", "is_array", "is_device"]
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def _is_array_like(hint: Any) -> bool:
 
 
 _PATH = Kind(lambda value: isinstance(value, str) and value != "", "a path")
-_ARRAY = Kind(is_array, "an array of numbers")
+#: An array of any library.
+array = Kind(is_array, "an array of numbers")
 _LIKE_ARRAYS = Kind(_is_like_an_array, "an array of numbers")
 _SIMPLE: dict[Any, Kind] = {
     bool: Kind(_is_bool, "True or False", "b"),
@@ -194,7 +195,7 @@ def _plural(kind: Kind | None) -> str:
 
 def _container(origin: Any, parts: tuple[Any, ...], limits: Range | None) -> Kind | None:
     if getattr(origin, "__name__", "") == "ndarray":
-        return _ARRAY
+        return array
     if not isinstance(origin, type):
         return None
     if issubclass(origin, Mapping):

@@ -18,7 +18,7 @@ from importlib import import_module
 from numbers import Real
 from typing import Any, TypeVar, get_type_hints
 
-from jetsym.annotations import Kind, Range, allowed, is_array, is_device
+from jetsym.annotations import Kind, Range, allowed, array, is_array, is_device
 from jetsym.errors import ConfigError, JetsymError, shorten
 
 __all__ = [
@@ -84,8 +84,6 @@ by_name = Kind(
 path = Kind(lambda value: isinstance(value, os.PathLike) or (isinstance(value, str) and value != ""), "a path")
 #: What is looked at later, by the function itself.
 anything = Kind(lambda value: True, "anything")
-#: An array of any library.
-array = Kind(is_array, "an array of numbers")
 
 
 def shaped(*axes: int | str, finite: bool = True) -> Shape:
