@@ -140,7 +140,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     except UnicodeDecodeError:
         raise
     except (ArgumentError, ConfigError, ValueError, RecursionError) as error:
-        return _fail(program, f"{explained(error, parser)} ({program} --help lists the options)", status=2)
+        said = explained(error, parser, command.instead if chosen == command.function else ())
+        return _fail(program, f"{said} ({program} --help lists the options)", status=2)
     if options.get("trust") and not any(word.partition("=")[0] == "--trust" for word in words):
         raise ConfigError("trust is set in a file of options; expected it on the command line alone: --trust")
     for name in ("calculator", "weaver"):  # whose code runs, where a command takes one

@@ -319,6 +319,11 @@ WORK: dict[str, Work] = {
         at("e.json"),
         ATOMS,
     ),
+    "atoms evaluate by a calculator": Work(
+        ("atoms", "evaluate", "IN/frames.xyz", *EMT[:2], "--turned", "1", "--out", "OUT/e.json", *QUIET),
+        at("e.json"),
+        ATOMS,
+    ),
     "atoms check": Work(
         ("atoms", "check", "emt", "IN/copper.xyz", "--n_rotations", "3", *L1, "--out", "OUT/c.json"),
         at("c.json"),
@@ -331,6 +336,11 @@ WORK: dict[str, Work] = {
     ),
     "atoms dynamics": Work(
         ("atoms", "dynamics", *COPPER, "--frames", "plain", "--runs", "2", "--steps", "3", "--out", "OUT/d.json"),
+        at("d.json"),
+        ATOMS,
+    ),
+    "atoms dynamics by a calculator": Work(
+        ("atoms", "dynamics", *COPPER_EMT, "--frames", "plain", "--runs", "2", "--steps", "3", "--out", "OUT/d.json"),
         at("d.json"),
         ATOMS,
     ),

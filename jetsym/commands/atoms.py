@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.relaxation import RelaxationReport
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
-__all__ = ["dynamics", "phonons", "phonons_calculator", "relax", "relax_calculator"]
+__all__ = [
+    "dynamics",
+    "dynamics_calculator",
+    "phonons",
+    "phonons_calculator",
+    "relax",
+    "relax_calculator",
+]
 
 #: What --symmetrize may be besides the groups of all rotations.
 NONE, SPACE = "none", "space"
@@ -42,12 +49,6 @@ def relax(
     model: str,
     version: str | None = None,
     variant: str | None = None,
-    symmetrize: str = SPACE,
-    l_max: int = 4,
-    index: int = 0,
-    rattle: float = 0.0,
-    symprec: float = SYMPREC,
-    refine: bool = False,
     dtype: Dtype | None = None,
     device: str | None = None,
     trust: bool = False,
@@ -66,6 +67,53 @@ def relax(
         Version of a published model.
     variant
         The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+    dtype
+        Precision of the model, float32 or float64, by default float64; an export keeps its own.
+    device
+        Device of the model, such as cpu or cuda; by default the best that the model supports.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    out
+        A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a figure (.png) go beside it.
+    """
+    check_results(out, model, structure, beside=RELAXED)
+    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    return _relaxed(structure, made, out=out, **options)
+
+
+def relax_calculator(
+    structure: str, *, calculator: str = "", out: str | None = None, **options: Any
+) -> RelaxationReport:
+    """Relax a structure with a calculator of ASE as it is and with its symmetry restored, and compare.
+
+    Parameters
+    ----------
+    calculator
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
+    structure, out
+        As for :func:`jetsym.commands.atoms.relax`.
+    """
+    check_results(out, structure, beside=RELAXED)
+    return _relaxed(structure, partial(calculator_of, calculator), out=out, **options)
+
+
+def _relaxed(
+    structure: str,
+    made: Callable[[], Calculator],
+    *,
+    symmetrize: str = SPACE,
+    l_max: int = 4,
+    index: int = 0,
+    rattle: float = 0.0,
+    symprec: float = SYMPREC,
+    refine: bool = False,
+    out: str | None = None,
+    **options: Any,
+) -> RelaxationReport:
+    """Relax a structure with what makes a calculator, save what is found and print it.
+
+    Parameters
+    ----------
     symmetrize
         "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
         the second run out. A molecule has no space group, and needs "O3" or "none".
@@ -80,64 +128,10 @@ def relax(
         Tolerance, in Å, of the space group: of what is reported, averaged over, refined and kept.
     refine
         Start from the structure whose cell and positions are those that its space group asks for.
-    dtype
-        Precision of the model, float32 or float64, by default float64; an export keeps its own.
-    device
-        Device of the model, such as cpu or cuda; by default the best that the model supports.
-    trust
-        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
-    out
-        A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a figure (.png) go beside it.
     """
-    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
-    check_results(out, model, structure, beside=RELAXED)
-    atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine)
-    return _relaxed(atoms, potential, average, rattle=rattle, symprec=symprec, refine=refine, out=out, **options)
-
-
-def relax_calculator(
-    structure: str,
-    *,
-    calculator: str = "",
-    symmetrize: str = SPACE,
-    l_max: int = 4,
-    index: int = 0,
-    rattle: float = 0.0,
-    symprec: float = SYMPREC,
-    refine: bool = False,
-    out: str | None = None,
-    **options: Any,
-) -> RelaxationReport:
-    """Relax a structure with a calculator of ASE as it is and with its symmetry restored, and compare.
-
-    Parameters
-    ----------
-    calculator
-        As for :func:`jetsym.commands.symmetry.probe_calculator`.
-    structure, symmetrize, l_max, index, rattle, symprec, refine, out
-        As for :func:`jetsym.commands.atoms.relax`.
-    """
-    check_results(out, structure, beside=RELAXED)
-    atoms, potential, average = _prepared(
-        structure, index, partial(calculator_of, calculator), symmetrize, l_max, symprec, refine
-    )
-    return _relaxed(atoms, potential, average, rattle=rattle, symprec=symprec, refine=refine, out=out, **options)
-
-
-def _relaxed(
-    atoms: Atoms,
-    potential: Calculator,
-    average: SymmetrizedCalculator | None,
-    *,
-    rattle: float,
-    symprec: float,
-    refine: bool,
-    out: str | None,
-    **options: Any,
-) -> RelaxationReport:
-    """Relax a structure, save what is found and print it."""
     from jetsym.atoms.workflows.relaxation import relax as minimise
 
+    atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine)
     if rattle:
         moves = np.random.default_rng(options.get("seed", 0)).normal(scale=rattle, size=(len(atoms), 3))
         atoms.set_positions(atoms.positions + moves)
@@ -157,11 +151,6 @@ def phonons(
     model: str,
     version: str | None = None,
     variant: str | None = None,
-    symmetrize: str = SPACE,
-    l_max: int = 4,
-    index: int = 0,
-    symprec: float = SYMPREC,
-    refine: bool = False,
     dtype: Dtype | None = None,
     device: str | None = None,
     trust: bool = False,
@@ -178,57 +167,29 @@ def phonons(
         As for :func:`jetsym.commands.atoms.relax`.
     version
         Version of a published model.
-    variant
-        As for :func:`jetsym.commands.atoms.relax`.
-    symmetrize
-        "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
-        the second run out.
-    l_max
-        Degree of the mean over all rotations.
-    index
-        Number of the structure in the file, from 0.
-    symprec
-        Tolerance, in Å, of the space group: of what is reported, averaged over and refined.
-    refine
-        Take the structure whose cell and positions are those that its space group asks for.
-    dtype, device, trust
+    variant, dtype, device, trust
         As for :func:`jetsym.commands.atoms.relax`.
     out
         A JSON file to write the report to; a figure (.png) goes beside it, and phonopy's files of each run,
         -plain-phonopy_params.yaml and -plain-FORCE_CONSTANTS.
     """
-    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
     check_results(out, model, structure, options.get("nac"), beside=_phonon_files())
-    atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine)
-    return _vibrated(atoms, potential, average, symprec=symprec, out=out, **options)
+    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    return _vibrated(structure, made, out=out, **options)
 
 
-def phonons_calculator(
-    structure: str,
-    *,
-    calculator: str = "",
-    symmetrize: str = SPACE,
-    l_max: int = 4,
-    index: int = 0,
-    symprec: float = SYMPREC,
-    refine: bool = False,
-    out: str | None = None,
-    **options: Any,
-) -> PhononReport:
+def phonons_calculator(structure: str, *, calculator: str = "", out: str | None = None, **options: Any) -> PhononReport:
     """Compute a crystal's phonons with a calculator of ASE as it is and with its symmetry restored.
 
     Parameters
     ----------
     calculator
         As for :func:`jetsym.commands.symmetry.probe_calculator`.
-    structure, symmetrize, l_max, index, symprec, refine, out
+    structure, out
         As for :func:`jetsym.commands.atoms.phonons`.
     """
     check_results(out, structure, options.get("nac"), beside=_phonon_files())
-    atoms, potential, average = _prepared(
-        structure, index, partial(calculator_of, calculator), symmetrize, l_max, symprec, refine
-    )
-    return _vibrated(atoms, potential, average, symprec=symprec, out=out, **options)
+    return _vibrated(structure, partial(calculator_of, calculator), out=out, **options)
 
 
 def _phonon_files() -> tuple[str, ...]:
@@ -239,17 +200,34 @@ def _phonon_files() -> tuple[str, ...]:
 
 
 def _vibrated(
-    atoms: Atoms,
-    potential: Calculator,
-    average: SymmetrizedCalculator | None,
+    structure: str,
+    made: Callable[[], Calculator],
     *,
-    symprec: float,
-    out: str | None,
+    symmetrize: str = SPACE,
+    l_max: int = 4,
+    index: int = 0,
+    symprec: float = SYMPREC,
+    refine: bool = False,
+    out: str | None = None,
     **options: Any,
 ) -> PhononReport:
-    """Compute phonons, save what is found and print it."""
+    """Compute phonons with what makes a calculator, save what is found and print it.
+
+    Parameters
+    ----------
+    symmetrize
+        "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
+        the second run out.
+    l_max, index
+        As for :func:`jetsym.commands.atoms._relaxed`.
+    symprec
+        Tolerance, in Å, of the space group: of what is reported, averaged over and refined.
+    refine
+        Take the structure whose cell and positions are those that its space group asks for.
+    """
     from jetsym.atoms.workflows.phonons import phonons as measure
 
+    atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine)
     with quiet():
         report = measure(atoms, potential, symmetrized=average, symprec=symprec, **options)
     if out is not None:
@@ -263,23 +241,13 @@ def dynamics(
     structure: str,
     *,
     model: str,
-    frames: str = "plain,average,random",
     version: str | None = None,
     variant: str | None = None,
-    symmetrize: str = GroupName.O3,
-    l_max: int = 4,
-    index: int = 0,
-    symprec: float = SYMPREC,
     dtype: Dtype | None = None,
     device: str | None = None,
     trust: bool = False,
     out: str | None = None,
-    runs: int = 4,
-    steps: int = 200,
-    timestep: float = 1.0,
-    temperature: float = 300.0,
-    seed: int = 0,
-    progress: bool = True,
+    **options: Any,
 ) -> DynamicsReport:
     """Run a structure at constant energy with a model as trained, averaged and in random frames, and compare the drift.
 
@@ -289,24 +257,63 @@ def dynamics(
         A file of structures: .xyz, .cif, .vasp, POSCAR, .traj, .json or .db; near a minimum, as by jetsym relax.
     model
         As for :func:`jetsym.commands.atoms.relax`.
-    frames
-        Which of plain, average and random, with commas.
     version
         Version of a published model.
-    variant
-        As for :func:`jetsym.commands.atoms.relax`.
-    symmetrize
-        "O3" or "SO3" for the mean and the frames over all rotations, "space" over those of the crystal's space group.
-    l_max
-        Degree of the mean over all rotations.
-    index
-        Number of the structure in the file, from 0.
-    symprec
-        Tolerance, in Å, of the space group.
-    dtype, device, trust
+    variant, dtype, device, trust
         As for :func:`jetsym.commands.atoms.relax`.
     out
         A JSON file to write the numbers to.
+    """
+    check_results(out, model, structure)
+    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    return _driven(structure, made, out=out, **options)
+
+
+def dynamics_calculator(
+    structure: str, *, calculator: str = "", out: str | None = None, **options: Any
+) -> DynamicsReport:
+    """Run a structure at constant energy with a calculator of ASE as it is, averaged and in random frames, and compare.
+
+    Parameters
+    ----------
+    calculator
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
+    structure, out
+        As for :func:`jetsym.commands.atoms.dynamics`.
+    """
+    check_results(out, structure)
+    return _driven(structure, partial(calculator_of, calculator), out=out, **options)
+
+
+def _driven(
+    structure: str,
+    made: Callable[[], Calculator],
+    *,
+    frames: str = "plain,average,random",
+    symmetrize: str = GroupName.O3,
+    l_max: int = 4,
+    index: int = 0,
+    symprec: float = SYMPREC,
+    runs: int = 4,
+    steps: int = 200,
+    timestep: float = 1.0,
+    temperature: float = 300.0,
+    seed: int = 0,
+    progress: bool = True,
+    out: str | None = None,
+) -> DynamicsReport:
+    """Run a structure with what makes a calculator, save what is found and print it.
+
+    Parameters
+    ----------
+    frames
+        Which of plain, average and random, with commas.
+    symmetrize
+        "O3" or "SO3" for the mean and the frames over all rotations, "space" over those of the crystal's space group.
+    l_max, index
+        As for :func:`jetsym.commands.atoms._relaxed`.
+    symprec
+        Tolerance, in Å, of the space group.
     runs
         So many of each kind, for the errors: each with momenta and random frames of its own.
     steps
@@ -322,8 +329,6 @@ def dynamics(
     """
     from jetsym.atoms.workflows.dynamics_report import dynamics as measure
 
-    check_results(out, model, structure)
-    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
     atoms, potential, average = _prepared(structure, index, made, symmetrize, l_max, symprec, refine=False)
     if average is None:
         raise ConfigError("--symmetrize is 'none', of which there is no random frame; expected O3, SO3 or space")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -124,13 +124,17 @@ def _no_option(flag: str, parser: ArgumentParser, elsewhere: Mapping[str, str]) 
     return f"{parser.prog} has no option {flag}; {closest(flag, _flags(parser))}"
 
 
-def explained(error: Exception, parser: ArgumentParser) -> str:
-    """Say what a parser's own error says, in the words of who typed the command line."""
+def explained(error: Exception, parser: ArgumentParser, instead: Iterable[str] = ()) -> str:
+    """Say what a parser's own error says, in the words of who typed the command line.
+
+    Where something is missing that a command does not need with other options, ``instead``, these are named as well.
+    """
     text = str(error)
     key, values = _KEY.search(text), _VALUE.findall(text)
     if missing := re.search(r"arguments are required: (.*)", text):
         names = [_typed(name, parser) for name in missing[1].split(", ")]
-        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; expected {parser.usage}"
+        verb = "is" if len(names) == 1 else "are"
+        return f"{' and '.join(names)} {verb} missing; expected {parser.usage}{_others(parser, instead)}"
     if unknown := _UNKNOWN_KEY.search(text):
         return _no_key(unknown[1] or unknown[2], parser)
     if key and key[1] == "config":
@@ -146,6 +150,11 @@ def explained(error: Exception, parser: ArgumentParser) -> str:
     if entry := _ENTRY.match(said):
         name, said = f"{name}.{entry[1]}", entry[2]
     return f"{name} is {shorten(said)}; expected {_expected(action._typehint, name, in_it=bool(entry))}"
+
+
+def _others(parser: ArgumentParser, instead: Iterable[str]) -> str:
+    """Name the forms of a command that take other words."""
+    return "".join(f", or {parser.prog} {flag} …" for flag in instead)
 
 
 def _typed(name: str, parser: ArgumentParser) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,11 @@ from jetsym.files import write_atomically
 from jetsym.symmetry import GroupName
 
 if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
     from jetsym.atoms.workflows.check_report import Check
 
-__all__ = ["check", "check_calculator", "evaluate", "export"]
+__all__ = ["check", "check_calculator", "evaluate", "evaluate_calculator", "export"]
 
 
 def evaluate(
@@ -24,22 +28,11 @@ def evaluate(
     *,
     version: str | None = None,
     variant: str | None = None,
-    by: str | None = None,
-    energy: str | None = "energy",
-    forces: str | None = "forces",
-    stress: str | None = "stress",
-    virial: str | None = None,
-    targets: dict[str, str] | None = None,
-    unit: str | None = None,
-    fit_baseline: bool = False,
-    skip_unknown: bool = False,
-    turned: int = 4,
-    limit: int | None = None,
     dtype: Dtype | None = None,
     device: str | None = None,
     trust: bool = False,
     out: str | None = None,
-    progress: bool = True,
+    **options: Any,
 ) -> None:
     """Measure the errors of a model on a file of structures, by subset: energies, forces, stress and other outputs.
 
@@ -51,8 +44,53 @@ def evaluate(
         Files of structures with references, such as a MAD benchmark file.
     version
         Version of a published model.
-    variant
+    variant, dtype, device, trust
         As for :func:`jetsym.commands.atoms.relax`.
+    out
+        A JSON file to write the numbers to; a figure (.png) of predictions against references goes beside it.
+    """
+    check_results(out, model, data, beside=(".png",))
+    more: dict[str, Any] = {"device": device, "trust": trust, "energy": not options.get("targets")}
+    made = partial(calculator, model, version=version, variant=variant, dtype=dtype, **more)
+    _evaluated(data, made, out=out, **options)
+
+
+def evaluate_calculator(data: str | list[str], *, calculator: str = "", out: str | None = None, **options: Any) -> None:
+    """Measure the errors of a calculator of ASE on a file of structures, by subset.
+
+    Parameters
+    ----------
+    calculator
+        As for :func:`jetsym.commands.symmetry.probe_calculator`.
+    data, out
+        As for :func:`jetsym.commands.potentials.evaluate`.
+    """
+    check_results(out, data, beside=(".png",))
+    _evaluated(data, partial(calculator_of, calculator), out=out, **options)
+
+
+def _evaluated(
+    data: str | list[str],
+    made: Callable[[], Calculator],
+    *,
+    by: str | None = None,
+    energy: str | None = "energy",
+    forces: str | None = "forces",
+    stress: str | None = "stress",
+    virial: str | None = None,
+    targets: dict[str, str] | None = None,
+    unit: str | None = None,
+    fit_baseline: bool = False,
+    skip_unknown: bool = False,
+    turned: int = 4,
+    limit: int | None = None,
+    progress: bool = True,
+    out: str | None = None,
+) -> None:
+    """Measure errors with what makes a calculator, save them and print them.
+
+    Parameters
+    ----------
     by
         Key of a structure that tells its subset; by default dataset, subset, config_type or split.
     energy, forces, stress
@@ -60,7 +98,8 @@ def evaluate(
     virial
         Name of the virial −V σ in the file, in place of the stress.
     targets
-        Further outputs of the model and the names of their references, such as '{"mtt::dipole": "dipole"}'.
+        Further outputs of the model and the names of their references, such as '{"mtt::dipole": "dipole"}'; of a
+        calculator its dipole, charges and magmoms.
     unit
         Of the energies in the file, and with Å of forces and stress, such as kcal/mol; by default the model's.
     fit_baseline
@@ -71,21 +110,14 @@ def evaluate(
         So many structures are turned as well, for A under O(3) and the torque −∂E/∂θ; 0 for none.
     limit
         At most so many structures.
-    dtype, device, trust
-        As for :func:`jetsym.commands.atoms.relax`.
-    out
-        A JSON file to write the numbers to; a figure (.png) of predictions against references goes beside it.
     progress
         Show a progress bar.
     """
     from jetsym.atoms.workflows.evaluation import evaluate as measure
 
-    check_results(out, model, data, beside=(".png",))
     frames = read_frames(data, limit=limit)
     found = measure(
-        calculator(
-            model, version=version, variant=variant, dtype=dtype, device=device, trust=trust, energy=not targets
-        ),
+        made(),
         frames,
         by=by,
         energy=energy,

@@ -54,6 +54,7 @@ ATOMS = {
         "jetsym.commands.potentials:evaluate",
         "measure errors on a file of structures, by subset",
         positional=True,
+        instead={"--calculator": "jetsym.commands.potentials:evaluate_calculator"},
         numbers=True,
     ),
     "check": Command(
@@ -67,6 +68,7 @@ ATOMS = {
         "jetsym.commands.atoms:dynamics",
         "measure the drift of energy and angular momentum as trained, averaged and in random frames",
         positional=True,
+        instead={"--calculator": "jetsym.commands.atoms:dynamics_calculator"},
         numbers=True,
     ),
     "export": Command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -355,7 +356,7 @@ class BlockError:
 
 def rows_of(mean: NDArray[np.floating | np.complexfloating], mask: NDArray[np.bool_] | None) -> Array:
     """Return f̄ (samples, …) with a row for each input, or for each of its real tokens: real numbers, one by one."""
-    parts = np.stack([mean.real, mean.imag], axis=-1) if np.iscomplexobj(mean) else mean
+    parts: Any = np.stack([mean.real, mean.imag], axis=-1) if np.iscomplexobj(mean) else mean
     rows: Array = parts.reshape(len(parts), -1) if mask is None else parts.reshape(*mask.shape, -1)[mask]
     return rows
 

@@ -47,7 +47,7 @@ class Errors(NamedTuple):
         columns = np.concatenate([self.squared[..., None], self.norm[..., None], self.power], axis=-1)
         if n > 1:  # else they are pooled already
             columns = (columns - columns.mean(axis=1, keepdims=True)) / np.sqrt(n * (n - 1))
-        factor = np.linalg.qr(columns.reshape(-1, columns.shape[-1]), mode="r")[:, None]
+        factor = np.asarray(np.linalg.qr(columns.reshape(-1, columns.shape[-1]), mode="r"))[:, None]
         return Errors(factor[..., 0], factor[..., 1], np.full_like(factor[..., 0], np.nan), factor[..., 2:])
 
     def opposed(self) -> Errors:

@@ -17,6 +17,7 @@ pytest.importorskip("spglib")
 
 import ase.io
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jetsym import cli
@@ -90,6 +91,53 @@ def test_a_calculator_in_place_of_a_model(copper, tmp_path, capsys):
     assert "calculator is 'ase.calculators.emt:EMT' in a file of options" in capsys.readouterr().err
     assert cli.main(["relax", copper, "--calculator", "emt"]) == 1
     assert "--calculator is 'emt'; expected module:factory" in capsys.readouterr().err
+
+
+def test_dynamics_and_errors_by_a_calculator(copper, tmp_path, capsys):
+    """The same numbers as of the model of that name."""
+    emt, quiet = ["--calculator", "ase.calculators.emt:EMT"], ["--progress", "false", "--out"]
+    words = ["--index", "1", "--frames", "plain,random", "--runs", "2", "--steps", "3", *quiet]
+    kept = {}
+    for name, model in (("model", ["--model", "emt"]), ("calculator", emt)):
+        assert cli.main(["atoms", "dynamics", copper, *model, *words, str(tmp_path / f"{name}.json")]) == 0
+        kept[name] = json.loads((tmp_path / f"{name}.json").read_text())
+    assert len(kept["model"]["runs"]["random"]) == 2
+    own, theirs = (
+        {k: [run["energy_drift"] for run in runs] for k, runs in one["runs"].items()} for one in kept.values()
+    )
+    assert own == theirs
+    frames = ase.io.read(copper, ":")
+    for frame in frames:
+        frame.calc = EMT()
+        frame.calc = SinglePointCalculator(frame, energy=frame.get_potential_energy() - 0.1 * len(frame))
+    ase.io.write(tmp_path / "known.xyz", frames)
+    data = [str(tmp_path / "known.xyz"), "--turned", "1", *quiet]
+    for name, model in (("model", ["emt"]), ("calculator", emt)):
+        assert cli.main(["atoms", "evaluate", *model, *data, str(tmp_path / f"{name}.json")]) == 0
+        kept[name] = json.loads((tmp_path / f"{name}.json").read_text())
+    assert kept["calculator"]["scores"] == kept["model"]["scores"]
+    assert kept["calculator"]["scores"]["all"]["energy_mae"] == pytest.approx(100)
+    capsys.readouterr()
+    assert cli.main(["atoms", "evaluate", str(tmp_path / "none.xyz"), *emt]) == 1
+    assert "none.xyz" in capsys.readouterr().err
+    (tmp_path / "options.yaml").write_text("calculator: ase.calculators.emt:EMT")
+    for words in (["evaluate", data[0]], ["dynamics", copper]):
+        words = ["atoms", *words, "--calculator", "emt", "--config", str(tmp_path / "options.yaml")]
+        assert cli.main(words) == 1
+        assert "calculator is 'ase.calculators.emt:EMT' in a file of options" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["relax", "phonons", "atoms dynamics", "atoms evaluate"])
+def test_where_no_model_is_given_the_calculator_is_named(copper, capsys, command):
+    assert cli.main([*command.split(), copper]) == 2
+    said = capsys.readouterr().err
+    assert re.search(
+        f"(--model|DATA) is missing; expected jetsym {command} .*, or jetsym {command} --calculator …", said
+    )
+    assert cli.main([*command.split(), "--calculator", "ase.calculators.emt:EMT"]) == 2
+    said = capsys.readouterr().err
+    assert "is missing" in said
+    assert ", or" not in said
 
 
 @pytest.mark.parametrize(
