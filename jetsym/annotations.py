@@ -57,7 +57,7 @@ def allowed(hint: Any, limits: Range | None = None) -> Kind | None:
     if origin is Annotated:
         return allowed(parts[0], limits)
     if origin in (Union, UnionType):
-        if _is_array_like(hint):
+        if hint is getattr(sys.modules.get("numpy.typing"), "ArrayLike", None):
             return _LIKE_ARRAYS
         is_device = str in parts and any(getattr(part, "__module__", "") == "torch" for part in parts)
         is_path = str in parts and any(_is_path(part) for part in parts)
@@ -135,11 +135,8 @@ def is_device(value: Any) -> bool:
 
 
 def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool) or type(value).__name__ == "bool_" or type(value) is _numpy_bool()
-
-
-def _numpy_bool() -> Any:
-    return getattr(sys.modules.get("numpy"), "bool_", bool)
+    kinds = (bool, getattr(sys.modules.get("numpy"), "bool_", bool))
+    return isinstance(value, kinds) or type(value).__name__ == "bool_"
 
 
 def is_array(value: Any) -> bool:
@@ -158,10 +155,6 @@ def _is_like_an_array(value: Any) -> bool:
         return import_module("numpy").asarray(value).dtype.kind in "biufc"
     except (TypeError, ValueError, RuntimeError):
         return False
-
-
-def _is_array_like(hint: Any) -> bool:
-    return hint is getattr(sys.modules.get("numpy.typing"), "ArrayLike", None)
 
 
 _PATH = Kind(lambda value: isinstance(value, str) and value != "", "a path")

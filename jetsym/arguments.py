@@ -215,12 +215,8 @@ class _Door:
                 known = [f"{axis} = {sizes[axis]}" if axis in sizes else axis for axis in map(str, shape.axes)]
                 comma = "," if len(known) == 1 else ""
                 raise error(f"{name} has shape {tuple(found)}; expected ({', '.join(known)}{comma})")
-            if shape.finite and is_array(value) and not _is_finite(value):
+            if shape.finite and is_array(value) and not bool((value * 0 == 0).all()):  # in any library
                 raise error(f"{name} is not finite throughout; expected finite numbers")
-
-
-def _is_finite(value: Any) -> bool:
-    return bool((value * 0 == 0).all())  # in any library
 
 
 def _of(hint: Any, default: Any, limit: Range | Shape | Kind | None) -> Kind | None:
