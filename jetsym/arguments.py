@@ -200,7 +200,7 @@ class _Door:
     def _refuse_shapes(self, given: Mapping[str, Any], error: Callable[[str], JetsymError]) -> None:
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
-            value = given.get(name)
+            value: Any = given.get(name)
             found = (len(value),) if isinstance(value, list | tuple) else getattr(value, "shape", None)
             if found is None or isinstance(value, Real):  # left out, or another kind of argument
                 continue
