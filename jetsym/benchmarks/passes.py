@@ -132,9 +132,9 @@ class _Clock:
         """Tell the passes along the orbit from those before."""
         measure = orbit.measure
 
-        def along(*arguments: Any) -> Any:
+        def along(*arguments: Any, **options: Any) -> Any:
             self._part = "orbit"
-            return measure(*arguments)
+            return measure(*arguments, **options)
 
         with patch.object(rotations, "measure", along):
             yield
