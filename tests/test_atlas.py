@@ -98,6 +98,27 @@ def test_one_model_is_measured_and_the_others_are_kept(atlas, known, tmp_path):
     assert np.std(matplotlib.image.imread(tmp_path / "atlas.png")[..., :3]) > 0.02
 
 
+def test_costs_are_measured_by_themselves(atlas, known, tmp_path):
+    before = {"Lennard-Jones": {key: value for key, value in known["Lennard-Jones"].items() if key != "cost"}}
+    (tmp_path / "atlas.json").write_text(json.dumps({"models": before}))
+    words = ["--cost", "--quick", "--only", "Lennard", "--out", tmp_path, "--page", tmp_path / "a.md", "--figures"]
+    assert atlas.main([*map(str, words), str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "atlas.json").read_text())["models"]["Lennard-Jones"]
+    spent = found.pop("cost")
+    assert found == before["Lennard-Jones"]
+    assert spent["inputs"] == "1 × Cu, 32 atoms"
+    assert spent["calls"] > spent["evaluations"] > 0
+    assert 1 < spent["over all passes"] < spent["over the orbit"]
+    assert f"{spent['over all passes']:.3f}" in (tmp_path / "a.md").read_text()
+
+
+def test_probes_of_realistic_size_take_little_more_than_their_passes(known):
+    costs = {name: one["cost"] for name, one in known.items() if "cost" in one}
+    assert {"CHGNet", "SevenNet-0"} <= {*costs}
+    assert all(one["l_max"] == 4 and one["inputs"].startswith("4 × ") for one in costs.values())
+    assert all(costs[name]["over all passes"] <= 1.1 for name in ("CHGNet", "SevenNet-0"))
+
+
 def test_a_force_along_an_axis_of_the_lab_is_a_finding_and_is_seen_by_hand(atlas):
     found = planted(atlas, lambda atoms, forces: forces * np.array([1.0, 1.0, 1.1]))
     said = atlas.findings({"planted": found})

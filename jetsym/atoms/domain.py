@@ -28,6 +28,9 @@ __all__ = ["ATOMS", "Atoms"]
 
 #: Pairs of neighbours that main memory should hold at once: a PET of the usual size needs some 12 kB for each.
 PAIRS_AT_ONCE = 2**17
+#: The same of networks on graphs, whose passes take no less time where they are larger: arrays that the system has to
+#: find memory for anew in every pass made such passes of CHGNet take up to twice as long.
+EDGES_AT_ONCE = 2**12
 #: Structures that calculators are asked about before anything is measured.
 LOOKED_AT = 64
 #: Calls of a calculator that a probe makes without being told to, and structures that stand for all meanwhile.
@@ -190,7 +193,8 @@ class Atoms(Domain):
             return inputs.at_once
         if inputs.device.type != "cpu":
             return super().max_evaluations(inputs)
-        return max(1, PAIRS_AT_ONCE // max(1, *inputs.pairs))
+        most = EDGES_AT_ONCE if isinstance(inputs, Graphs) else PAIRS_AT_ONCE
+        return max(1, most // max(1, *inputs.pairs))
 
     @override
     def move(self, inputs: Batch, matrices: Any) -> Batch:

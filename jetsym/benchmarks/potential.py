@@ -16,11 +16,14 @@ from rich.console import Console
 from scipy.integrate import lebedev_rule
 from torch import nn
 
+from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.model import Model, without_baseline
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
 from jetsym.benchmarks.measure import alternate
+from jetsym.benchmarks.passes import as_it_takes, passes_of
 from jetsym.errors import require
+from jetsym.lazy import imported
 from jetsym.probing.probe import probe
 from jetsym.spectrum import O3
 from jetsym.spectrum.quadrature import Quadrature
@@ -42,6 +45,7 @@ PROJECTION, FEATURE = "o3::character_projection::", "mtt::feature::"
 def potential(
     frames: str | None = None,
     *,
+    network: str | None = None,
     limit: int = 4,
     width: int = 32,
     batch_size: int = 64,
@@ -54,10 +58,17 @@ def potential(
     rotations, with and without inversion, for l_max 4, in float64 and in batches of one size, and give the same
     fractions of the same layers, which is checked. The forward passes alone are those of the probe. They take turns.
 
+    Of another network, or a calculator, the probe of all layers in its own numbers stands beside its bare passes alone,
+    pass by pass: see :func:`jetsym.benchmarks.passes.passes_of`.
+
     Parameters
     ----------
     frames
-        File of structures; molecules of ethanol with displaced atoms by default.
+        File of structures; molecules of ethanol with displaced atoms by default, and cells of eight atoms of rock salt
+        for another network.
+    network
+        A Python entry, module:factory, that makes a network of a package that is known, or a calculator of ASE; its
+        code runs.
     limit
         Structures that are probed.
     width
@@ -69,7 +80,40 @@ def potential(
     seed
         Seed of the weights and displacements.
     """
-    structures = _ethanol(limit, seed) if frames is None else read_frames(Path(frames), limit=limit)
+    molecules = frames is None and network is None
+    given = _displaced(limit, seed, molecules=molecules) if frames is None else read_frames(Path(frames), limit=limit)
+    if network is not None:
+        _print_passes(network, given, batch_size, repeats)
+    else:
+        _print_beside_metatomic(given, width, batch_size, repeats, seed)
+
+
+def _print_passes(network: str, structures: Sequence[Any], batch_size: int, repeats: int) -> None:
+    """Print the times of probes of a network or calculator, and of their bare passes."""
+    made = imported(network)
+    model, inputs = as_it_takes(made if is_calculator(made) else made(), structures)
+    if isinstance(model, nn.Module):
+        model.eval()
+    options: dict[str, Any] = {"l_max": L_MAX, "batch_size": batch_size, "progress": False}
+    turns = [passes_of(model, inputs, **options) for _ in range(repeats)]
+    meta = turns[0].report.meta
+    columns = ("evaluations", "passes", "ms an evaluation", "probe s", "over all passes", "over the orbit")
+    title = (
+        f"{network}, {len(structures)} structures, l_max {L_MAX}, {meta['dtype']}, {torch.get_num_threads()} threads"
+    )
+    table = table_of(title, columns, words=0)
+    table.add_row(
+        str(meta["evaluations"]),
+        str(turns[0].number),
+        f"{1e3 * np.median([turn.orbit for turn in turns]) / meta['evaluations']:.3g}",
+        f"{np.median([turn.probe for turn in turns]):.2f}",
+        *(_with_spread(np.array([getattr(turn, of) for turn in turns])) for of in ("over_all", "over_orbit")),
+    )
+    Console(width=140).print(table)
+
+
+def _print_beside_metatomic(structures: Sequence[Any], width: int, batch_size: int, repeats: int, seed: int) -> None:
+    """Print the times of a probe of a PET, of its passes, and of metatomic's instrument."""
     model = Model(_pet(sorted({int(z) for atoms in structures for z in atoms.numbers}), width, seed))
     with same_nodes():
         report, passes = _recorded(model, structures, batch_size)
@@ -171,10 +215,11 @@ def _again(model: Model, passes: Sequence[tuple[Any, Any]]) -> None:
             model.module(*given, **named)
 
 
-def _ethanol(count: int, seed: int) -> list[Any]:
-    """Return molecules of ethanol, each with other displacements of its atoms."""
-    molecule = require("ase.build", extra="atoms", purpose="the benchmark potential").molecule
-    found = [molecule("CH3CH2OH") for _ in range(count)]
+def _displaced(count: int, seed: int, *, molecules: bool) -> list[Any]:
+    """Return molecules of ethanol, or cells of rock salt, each with other displacements of its atoms."""
+    build = require("ase.build", extra="atoms", purpose="the benchmark potential")
+    one = build.molecule("CH3CH2OH") if molecules else build.bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    found = [one.copy() for _ in range(count)]
     for index, atoms in enumerate(found):
         atoms.rattle(0.1, seed=seed + index)
     return found

@@ -6,7 +6,8 @@ It measures what is installed of the models that ``atlas_models.TABLE`` lists, o
 others before: their requirements clash, and it is run once in each of several environments. Each model is probed
 under SO(3) and O(3), at the precision in which its package makes it, and where its inputs are plain (structures with a
 calculator, arrays of points or momenta) the same error is computed once more by hand, without jetsym. The cost
-is the processor time of a probe over that of its forward passes alone, on the very inputs of the probe, alternating.
+is the processor time of a probe of realistic size over that of its forward passes alone; it is measured by itself, by
+--cost, of models whose errors are known.
 
 Results stand in DIR/atlas.json, with versions; the page and the figure are made of that file.
 """
@@ -21,8 +22,7 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from importlib import import_module
@@ -30,7 +30,6 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,20 +42,19 @@ from torch import nn
 
 import jetsym
 from jetsym.atoms.calculated import is_calculator
-from jetsym.atoms.domain import ATOMS
 from jetsym.atoms.packages import quiet
 from jetsym.benchmarks.measure import commit
+from jetsym.benchmarks.passes import as_it_takes, passes_of
 from jetsym.files import write_atomically, write_json
 from jetsym.plotting import save_figure
-from jetsym.probing.measure import rotations
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.reading import from_json
 
 HERE = Path(__file__).resolve().parents[1]
 GROUPS = ("SO3", "O3")
-#: Rotations by hand, and repeats of a timing that takes less than so many seconds; others are timed once.
-BY_HAND, REPEATS, SLOW = 8, 3, 1.0
-HEAD = "model | weights | inputs | guarantee | lines | layers | A under SO(3) / O(3) (floor) | by hand | ms | cost"
+#: Rotations by hand; repeats of a timing, as long as all of them take less than so many seconds.
+BY_HAND, REPEATS, ENOUGH = 8, 3, 10.0
+HEAD = "model | weights | inputs | guarantee | lines | layers | A under SO(3) / O(3) (floor) | by hand"
 COMMAND = "python notebooks/studies/atlas.py"
 #: What stands in front of the table.
 INTRODUCTION = """# An atlas of published networks
@@ -73,10 +71,15 @@ where one is needed.
 #: What stands in front of the times.
 COST = """## Cost
 
-*ms* are milliseconds an evaluation of the bare network. *Cost* is the processor time of a probe over that of its bare
-passes: of the outputs and of all layers over the passes along the orbit, and of the outputs over all passes, those
-before the orbit included, which find particles and measure rounding: where orbits are as short as here, these are many.
+`python notebooks/studies/atlas.py --cost` measures the processor time of a probe of realistic size over that of its
+bare passes, under O(3) and with all layers and guards: *over all passes* counts those before the orbit as well, which
+find particles and measure rounding, *over the orbit* does not. Every pass is made once more, at once, by a copy of the
+model that nothing reads, on the very same moved inputs in the same batch, and the two take turns in coming first.
+Graphs are built once; one thread. *ms* are milliseconds an evaluation of the bare network. Of what is not in the table
+this has not been measured.
+
 """
+COST_HEAD = "model | inputs | l_max, method | layers | evaluations | ms | over all passes | over the orbit"
 
 
 # ------------------------------------------------------------------------------------------------------------ measuring
@@ -92,7 +95,7 @@ def measured(row: Published, *, quick: bool) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         on_rotations = jetsym.probe(model, inputs, group="SO3", **{**options, "layers": []})
-        of_layers, report = timed(lambda: jetsym.probe(model, inputs, group="O3", **options))
+        report = jetsym.probe(model, inputs, group="O3", **options)
         found = {
             "package": row.package,
             "versions": {name: version(name) for name in (row.package, "torch", "numpy", "jetsym")},
@@ -117,7 +120,7 @@ def measured(row: Published, *, quick: bool) -> dict[str, Any]:
             "irreps": [str(irrep) for irrep in report.irreps],
             "by hand": by_hand(row, model, inputs),
             "remarks": {text: check(model) for text, check in row.checks.items()},
-            "cost": cost(row, model, inputs, options, of_layers=of_layers, quick=quick),
+            "evaluations": report.meta["evaluations"],
         }
     found = json.loads(json.dumps(found, default=float))
     return {**found, **said_of(row, found)}
@@ -228,104 +231,55 @@ def scattered(values: Sequence[NDArray[np.float64]]) -> float:
 # ----------------------------------------------------------------------------------------------------------------- cost
 
 
-def cost(
-    row: Published, model: Any, inputs: Any, options: Mapping[str, Any], *, of_layers: float, quick: bool
-) -> dict[str, Any]:
-    """Measure the processor time of probes over that of bare passes: as many, in the same batches, on the same inputs.
+def cost(row: Published, *, quick: bool) -> dict[str, Any]:
+    """Measure the processor time of probes of realistic size over that of their bare passes, pass by pass.
 
-    "orbit" counts the passes along the orbit alone, "all" also those before it, which find out what rounding does.
+    The inputs are ``row.large()``, moved along the whole orbit of O(3) for l_max 4, and all layers are read. "orbit"
+    counts the passes along the orbit alone, "all" also those before it, which find out what rounding does.
     """
-    known = model
-    if isinstance(model, nn.Module) and row.field == "atoms" and "call" not in options:
-        known = ATOMS.prepare(model, None).model  # as it takes graphs, which are built once
-        inputs = known.structures(inputs)
-    with recorded(known, options) as (passes, watched):
-        first, report = timed(lambda: jetsym.probe(known, inputs, group="O3", **{**watched, "layers": []}))
-    seconds: dict[str, list[float]] = {"outputs": [first], "layers": [of_layers], "orbit": [], "before": []}
-    for turn in range(1 if quick else REPEATS):
-        if turn:
-            for name, more in (("outputs", {"layers": []}), ("layers", {})):
-                task = partial(jetsym.probe, known, inputs, group="O3", **{**options, **more})
-                seconds[name].append(timed(task)[0])
-        for part in ("orbit", "before"):
-            seconds[part].append(timed(lambda part=part: [run() for of, run in passes if of == part])[0])
-        if first + of_layers > SLOW:
-            break
-    outputs, of_all_layers, orbit, before = (np.array(each) for each in seconds.values())
-    evaluations = report.meta["evaluations"]
-    found = {
-        "evaluations": evaluations,
+    torch.manual_seed(0)
+    model, inputs = row.make(), row.large(quick=quick)
+    if isinstance(model, nn.Module):
+        model.eval()
+    options: dict[str, Any] = {"l_max": 2 if quick else 4, "progress": False, **row.options}
+    options.pop("n_rotations", None)
+    if "call" not in options and row.field == "atoms":
+        model, inputs = as_it_takes(model, inputs)  # graphs are built once
+    jetsym.probe(model, inputs[:1], **{**options, "l_max": 1, "n_rotations": 4})  # imports, and compiles what there is
+    turns = [passes_of(model, inputs, **options)]
+    while len(turns) < REPEATS and not quick and sum(map(spent, turns)) < ENOUGH:
+        turns.append(passes_of(model, inputs, **options))
+    report = turns[0].report
+    over_all = [turn.over_all for turn in turns]
+    return {
+        "inputs": f"{report.meta['n_inputs']} × {row.described_large}",
+        "group": "O3",
+        "l_max": report.meta["l_max"],
+        "method": report.meta["method"],
+        "dtype": report.meta["dtype"],
+        "layers": len(report.layers) - len(report.outputs),
+        "evaluations": report.meta["evaluations"],
         "calls": report.meta.get("calls"),
         "batch": report.meta["batch_size"],
-        "repeats": len(orbit),
-        "milliseconds an evaluation": float(f"{1e3 * np.median(orbit) / evaluations:.3g}"),
-        "outputs over orbit": ratio(outputs, orbit),
-        "outputs over all passes": ratio(outputs, orbit + before),
+        "threads": torch.get_num_threads(),
+        "repeats": len(turns),
+        "milliseconds an evaluation": rounded(1e3 * np.median([t.orbit for t in turns]) / report.meta["evaluations"]),
+        "over all passes": rounded(np.median(over_all), 4),
+        "over all passes, from": rounded(min(over_all), 4),
+        "over all passes, to": rounded(max(over_all), 4),
+        "over the orbit": rounded(np.median([turn.over_orbit for turn in turns]), 4),
+        "commit": commit(),
     }
-    return found if is_calculator(model) else {**found, "layers over orbit": ratio(of_all_layers, orbit)}
 
 
-def ratio(these: NDArray[np.float64], bare: NDArray[np.float64]) -> float:
-    """Return the median over the repeats of the ratio of two times."""
-    return float(f"{np.median(these / bare):.3f}")
+def spent(turn: Any) -> float:
+    """Return the seconds of a probe and of its bare passes."""
+    return turn.probe + turn.before + turn.orbit
 
 
-def timed(task: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds that the processor takes for a task, and what it returns."""
-    start = time.process_time()
-    returned = task()
-    return time.process_time() - start, returned
-
-
-@contextmanager
-def recorded(model: Any, options: Mapping[str, Any]) -> Iterator[tuple[list[tuple[str, Callable[[], Any]]], Any]]:
-    """Record every pass of a probe, before the orbit and along it, so that it can be made again, and nothing else."""
-    passes: list[tuple[str, Callable[[], Any]]] = []
-    part = "before"
-
-    def keep(task: Callable[[], Any]) -> None:
-        is_enabled = torch.is_grad_enabled()
-
-        def again() -> None:
-            with torch.set_grad_enabled(is_enabled):
-                task()
-
-        passes.append((part, again))
-
-    def along(*arguments: Any) -> Any:
-        nonlocal part
-        part = "orbit"
-        return measure(*arguments)
-
-    measure, watched = rotations.measure, dict(options)
-    with patch.object(rotations, "measure", along):
-        if "call" in options:
-            call = options["call"]
-
-            def calling(network: Any, given: Any) -> Any:
-                returned = call(network, given)
-                keep(lambda: call(model, given))
-                return returned
-
-            yield passes, {**watched, "call": calling}
-        elif is_calculator(model):
-            calculate = model.calculate
-
-            def calculating(atoms: Any, *arguments: Any) -> None:
-                one = atoms.copy()
-                calculate(atoms, *arguments)
-                keep(lambda: calculate(one, *arguments))
-
-            with patch.object(model, "calculate", calculating):
-                yield passes, watched
-        else:
-            handle = model.register_forward_hook(
-                lambda module, given, named, _: keep(lambda: module.forward(*given, **named)), with_kwargs=True
-            )
-            try:
-                yield passes, watched
-            finally:
-                handle.remove()
+def rounded(value: Any, digits: int = 3) -> float:
+    """Return a number in a few digits."""
+    return float(f"{float(value):.{digits}g}")
 
 
 # -------------------------------------------------------------------------------------------------- table, page, figure
@@ -413,52 +367,77 @@ def rendered(models: Mapping[str, Any]) -> str:
                 f"{output} {size(each['SO3'])} / {size(each['O3'])}" for output, each in one["by hand"].items()
             )
             number = "" if one["parameters"] is None else f", {one['parameters']:,}"
-            spent = one["cost"]
-            times = [spent["outputs over orbit"], spent.get("layers over orbit"), spent["outputs over all passes"]]
             cells = (
                 f"{name} ({one['package']} {one['versions'][one['package']]})",
                 f"{one['weights']}{number}",
-                f"{one['n_inputs']} × {one['inputs']}, {spent['evaluations']} evaluations",
+                f"{one['n_inputs']} × {one['inputs']}, {one['evaluations']} evaluations",
                 one["guarantee"] or "none",
                 str(one["lines"]),
                 depth(one),
                 "; ".join(shown(output, item) for output, item in one["outputs"].items()),
                 hand or "–",
-                f"{spent['milliseconds an evaluation']:.3g}",
-                " / ".join("–" if each is None else f"{each:.2f}" for each in times),
             )
             lines.append(" | ".join(cells))
         parts.append("\n".join(f"| {line} |" if " | " in line else line for line in lines) + "\n")
     said = findings(models)
     parts.append("## What was found\n\n" + "\n".join(f"- {one}" for one in said) + "\n" if said else "")
-    parts.append(spent_on(models))
+    parts.append(costs(models))
     return "\n".join(part for part in parts if part)
 
 
-def spent_on(models: Mapping[str, Any]) -> str:
-    """Say how many of the models stay within the times that a probe is meant to take."""
-    known = [one["cost"] for one in models.values()]
-    networks = [spent for spent in known if spent["calls"] is None]
-    calculators = [spent for spent in known if spent["calls"] is not None]
-
-    def slow(some: Sequence[Mapping[str, Any]], least: float) -> list[Mapping[str, Any]]:
-        return [spent for spent in some if spent["milliseconds an evaluation"] >= least]
-
-    groups = (
-        ("networks", 1.1, networks),
-        ("networks of at least 5 ms", 1.1, slow(networks, 5)),
-        ("calculators", 1.1, calculators),
-        ("calculators whose calls take 50 ms or more", 1.02, slow(calculators, 50)),
-    )
-    text = [COST]
-    for what, most, chosen in groups:
+def costs(models: Mapping[str, Any]) -> str:
+    """Write what probes take over their bare passes, and how many stay within the times that they are meant to take."""
+    known = {name: one["cost"] for name, one in models.items() if one.get("cost")}
+    if not known:
+        return ""
+    lines = [COST_HEAD, " | ".join("---" for _ in COST_HEAD.split("|"))]
+    for name, one in known.items():
+        ends = f"{one['over all passes, from']:.3f} to {one['over all passes, to']:.3f}"
+        cells = (
+            name,
+            f"{one['inputs']}, {one['dtype']}",
+            f"{one['l_max']}, {one['method']}",
+            str(one["layers"]),
+            f"{one['evaluations']:,} in batches of {one['batch']}"
+            if one["calls"] is None
+            else f"{one['calls']:,} calls",
+            f"{one['milliseconds an evaluation']:.3g}",
+            f"{one['over all passes']:.3f}" + (f" ({ends})" if one["repeats"] > 1 else ""),
+            f"{one['over the orbit']:.3f}",
+        )
+        lines.append(" | ".join(cells))
+    text = [COST, "\n".join(f"| {line} |" for line in lines), "\n"]
+    for what, most, chosen in within(known):
         if chosen:
-            values = [spent["outputs over all passes"] for spent in chosen]
+            values = [one["over all passes"] for one in chosen.values()]
+            beyond = [f"{name} {one['over all passes']:.2f}" for name, one in chosen.items() if is_beyond(one, most)]
             text.append(
-                f"\n- Of {len(values)} {what}, {sum(value <= most for value in values)} take at most {most} of all "
-                f"their passes (median {np.median(values):.2f}, largest {max(values):.2f})."
+                f"\n- Of {len(values)} {what}, {len(values) - len(beyond)} take at most {most} of all their passes "
+                f"(median {np.median(values):.2f})" + (f"; others: {', '.join(beyond)}." if beyond else ".")
             )
     return "".join(text) + "\n"
+
+
+def is_beyond(one: Mapping[str, Any], most: float) -> bool:
+    """Tell whether a probe takes longer than it is meant to, over its bare passes."""
+    return float(one["over all passes"]) > most
+
+
+def within(known: Mapping[str, Any]) -> list[tuple[str, float, dict[str, Any]]]:
+    """Return kinds of models, how long their probes may take over bare passes, and the costs of these models."""
+
+    def some(*, calculators: bool, least: float) -> dict[str, Any]:
+        return {
+            name: one
+            for name, one in known.items()
+            if (one["calls"] is not None) == calculators and one["milliseconds an evaluation"] >= least
+        }
+
+    return [
+        ("networks", 1.1, some(calculators=False, least=0)),
+        ("networks of at least 1 ms an evaluation", 1.1, some(calculators=False, least=1)),
+        ("calculators whose calls take 50 ms or more", 1.02, some(calculators=True, least=50)),
+    ]
 
 
 def drawn(models: Mapping[str, Any]) -> Figure:
@@ -514,6 +493,12 @@ def merged(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     return {row.name: {**known[row.name], **said_of(row, known[row.name])} for row in TABLE if row.name in known}
 
 
+def kept_cost(path: Path, name: str) -> dict[str, Any]:
+    """Return the cost that a file holds of a model, if any."""
+    one = merged(path, {}).get(name, {})
+    return {"cost": one["cost"]} if "cost" in one else {}
+
+
 def said_of(row: Published, one: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the table says of a model, and of its layers."""
     marks = [any(fnmatchcase(layer["name"], pattern) for pattern in row.invariant) for layer in one["layers"]]
@@ -530,10 +515,11 @@ def main(words: Sequence[str] | None = None) -> int:
     """Measure what is installed, and write the results, the page and the figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small version: to see that it works, not to learn from")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="models whose names begin so")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="models whose names begin so, or are so")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of atlas.json")
     parser.add_argument("--page", type=Path, default=HERE / "docs" / "atlas.md", help="the page that is made of it")
     parser.add_argument("--figures", type=Path, default=Path("runs/figures"), help="folder for the figure")
+    parser.add_argument("--cost", action="store_true", help="measure what probes take over bare passes, nothing else")
     parser.add_argument("--draw", action="store_true", help="measure nothing, and draw what is known")
     options = parser.parse_args(words)
     chosen = [
@@ -551,7 +537,12 @@ def main(words: Sequence[str] | None = None) -> int:
             continue
         start = time.perf_counter()
         try:
-            found = measured(row, quick=options.quick)
+            if options.cost:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found = {**merged(path, {})[row.name], "cost": cost(row, quick=options.quick)}
+            else:
+                found = {**measured(row, quick=options.quick), **kept_cost(path, row.name)}
         except Exception as error:  # whatever a foreign model raises
             failed += 1
             print(f"{row.name}: failed, {type(error).__name__}: {str(error)[:300]}", file=sys.stderr, flush=True)
@@ -559,6 +550,8 @@ def main(words: Sequence[str] | None = None) -> int:
         kept = {"command": COMMAND, "models": merged(path, {row.name: found})}
         write_json(path, kept)  # after each: the next may take long
         text = "; ".join(shown(output, item) for output, item in found["outputs"].items())
+        if options.cost:
+            text = f"{found['cost']['over all passes']} of all passes"
         print(f"{row.name}: {text}, {time.perf_counter() - start:.0f} s", flush=True)
     models = merged(path, {})
     if models:

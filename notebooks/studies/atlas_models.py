@@ -22,6 +22,8 @@ from jetsym.jets.features import FEATURE_SETS, angular_points
 
 #: Fields, and the titles of their tables.
 FIELDS = {"jets": "Jets and events", "points": "Clouds of points", "atoms": "Atoms"}
+#: GPa in an eV/Å³.
+GPA = 160.21766208
 #: Where an output has a law by name.
 ENERGY, LOGITS = {"energy": "scalar"}, {"logits": "logits"}
 FORCES = {"energy": "scalar", "forces": "vector"}
@@ -48,13 +50,60 @@ def ethanol() -> list[Atoms]:
     return _moved(molecule("CH3CH2OH"), 0.05)
 
 
-def _moved(frame: Atoms, width: float) -> list[Atoms]:
+def cells_of_rock_salt() -> list[Atoms]:
+    """Make conventional cells of rock salt, of eight atoms, moved by 0.1 Å."""
+    return _moved(bulk("NaCl", "rocksalt", a=5.64, cubic=True), 0.1, 4)
+
+
+def layers_of_rock_salt() -> list[Atoms]:
+    """Make cells of rock salt of 32 atoms, moved by 0.1 Å."""
+    return _moved(bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (2, 2, 1), 0.1, 4)
+
+
+def blocks_of_copper() -> list[Atoms]:
+    """Make cells of copper of 32 atoms, moved by 0.1 Å."""
+    return _moved(bulk("Cu", cubic=True) * 2, 0.1, 4)
+
+
+def four_ethanol() -> list[Atoms]:
+    """Make four ethanol molecules, all atoms moved by 0.05 Å."""
+    return _moved(molecule("CH3CH2OH"), 0.05, 4)
+
+
+def _moved(frame: Atoms, width: float, count: int = 2) -> list[Atoms]:
     rng, frames = np.random.default_rng(1), []
-    for _ in range(2):
+    for _ in range(count):
         one = frame.copy()
         one.positions += rng.normal(size=one.positions.shape) * width
         frames.append(one)
     return frames
+
+
+def four_molecules() -> Tensor:
+    """Make the positions (4, 9, 3) of the four."""
+    return torch.tensor(np.stack([frame.positions for frame in four_ethanol()]), dtype=torch.float32)
+
+
+def large_clouds() -> Tensor:
+    """Draw clouds of points (4, 24, 3), as dense as the small ones."""
+    return 1.4 * torch.randn(4, 24, 3, generator=torch.Generator().manual_seed(1))
+
+
+def large_momenta() -> Tensor:
+    """Draw events of 24 massive four-momenta (4, 24, 4)."""
+    p = torch.randn(4, 24, 3, generator=torch.Generator().manual_seed(1))
+    return torch.cat([(p.square().sum(-1, keepdim=True) + 0.1).sqrt(), p], -1)
+
+
+def four_jets() -> Any:
+    """Read four bundled jets."""
+    return jetsym.jets.sample("test", limit=4)
+
+
+def four_real_jets() -> Any:
+    """Read four jets of JetClass."""
+    path = Path(os.environ["JETSYM_REAL_DATA"]) / "jetclass" / "jetclass_kin_500.root"
+    return jetsym.jets.read(path, limit=4, max_particles=128)
 
 
 def molecules() -> Tensor:
@@ -94,6 +143,26 @@ DESCRIBED = {
     "momenta": "6 momenta",
     "jets": "bundled jets",
     "real_jets": "jets of JetClass",
+    "cells_of_rock_salt": "NaCl, 8 atoms",
+    "layers_of_rock_salt": "NaCl, 32 atoms",
+    "blocks_of_copper": "Cu, 32 atoms",
+    "four_ethanol": "ethanol, 9 atoms",
+    "four_molecules": "ethanol, 9 atoms",
+    "large_clouds": "24 points",
+    "large_momenta": "24 momenta",
+    "four_jets": "bundled jets",
+    "four_real_jets": "jets of JetClass",
+}
+#: Inputs of which errors are measured -> four of realistic size, of which costs are.
+LARGE: dict[str, Callable[[], Any]] = {
+    "rock_salt": cells_of_rock_salt,
+    "copper": blocks_of_copper,
+    "ethanol": four_ethanol,
+    "molecules": four_molecules,
+    "clouds": large_clouds,
+    "momenta": large_momenta,
+    "jets": four_jets,
+    "real_jets": four_real_jets,
 }
 
 
@@ -129,6 +198,8 @@ class Published:
         Whether it is there to compare with, and not counted.
     n_inputs
         How many inputs it is probed on.
+    for_cost
+        Makes the inputs on which its cost is measured, four of realistic size; by default those of ``LARGE``.
     """
 
     name: str
@@ -146,6 +217,7 @@ class Published:
     needs_data: bool = False
     reference: bool = False
     n_inputs: int = 2
+    for_cost: Callable[[], Any] | None = None
 
     @property
     def lines(self) -> int:
@@ -157,6 +229,19 @@ class Published:
     def described(self) -> str:
         """What the inputs are."""
         return DESCRIBED[self.inputs.__name__]
+
+    @property
+    def described_large(self) -> str:
+        """What the inputs are on which the cost is measured."""
+        return DESCRIBED[self._large.__name__]
+
+    @property
+    def _large(self) -> Callable[[], Any]:
+        return self.for_cost or LARGE[self.inputs.__name__]
+
+    def large(self, *, quick: bool) -> Any:
+        """Return the inputs on which the cost is measured."""
+        return self._large()[: 1 if quick else None]
 
     def some(self, *, quick: bool) -> Any:
         """Return the inputs."""
@@ -375,6 +460,33 @@ def chgnet_calculator(model: Any) -> Any:
     from chgnet.model.dynamics import CHGNetCalculator
 
     return CHGNetCalculator(model, use_device="cpu")
+
+
+def stress_by_differences(model: Any) -> str:
+    """Compare the stress of the package's own calculator with dE/dε, and that of a left-handed cell."""
+    calculator, frame, step = chgnet_calculator(model), rock_salt()[0], 2e-3
+    mirrored = frame.copy()
+    mirrored.set_cell(frame.cell.array[[1, 0, 2]])  # the same lattice and atoms
+    found = []
+    for one in (frame, mirrored):
+        one.calc = calculator
+        stress, slopes = one.get_stress(voigt=False), np.zeros((3, 3))
+        for row, column in np.ndindex(3, 3):
+            energies = []
+            for sign in (1, -1):
+                strained, strain = one.copy(), np.zeros((3, 3))
+                strain[row, column] += sign * step / 2
+                strain[column, row] += sign * step / 2
+                strained.set_cell(one.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+                strained.calc = calculator
+                energies.append(strained.get_potential_energy())
+            slopes[row, column] = (energies[0] - energies[1]) / (2 * step * one.get_volume())
+        found += [GPA * np.abs(stress - slopes).max(), GPA * np.abs(stress + slopes).max()]
+    same, _, other, reversed_ = found
+    return (
+        f"{same:.1g} GPa in a right-handed cell and by {other:.2g} GPa in a left-handed one, two of whose vectors are "
+        f"exchanged, where its negative differs from it by {reversed_:.1g} GPa."
+    )
 
 
 def sevennet() -> Any:
@@ -643,7 +755,8 @@ TABLE = (
                       of_a_cloud_in_a_batch}, n_inputs=1),
     Published("CHGNet", "atoms", "chgnet", "chgnet", chgnet, rock_salt, "O3", {}, weights="in the wheel, 0.3.0",
               invariant=("atom_*", "angle_*", "bond_embedding", "bond_weights_*", "bond_conv_layers.*", "readout_norm"),
-              calculator=chgnet_calculator),
+              calculator=chgnet_calculator,
+              checks={"its stress differs from dE/dε, by differences, by at most": stress_by_differences}),
     Published("SevenNet-0", "atoms", "sevenn", "sevenn", sevennet, rock_salt, "SO3",
               {"layers": ["edge_embedding", "onehot_to_feature_x", "?_self_interaction_?", "?_equivariant_gate"]},
               weights="in the wheel, 22May2024", calculator=sevennet_calculator,
@@ -674,6 +787,10 @@ TABLE = (
     *(Published(f"{name} (matgl)", "atoms", "matgl", "matgl", matgl(name, **more), rock_salt, "O3", FEW)
       for name, more in
       {"TensorNet": {"units": 32}, "M3GNet": {"units": 32}, "SO3Net": {"units": 32, "lmax": 2}}.items()),
+    Published("CHGNet, its calculator", "atoms", "chgnet", "chgnet", lambda: chgnet_calculator(chgnet()), rock_salt,
+              "O3", FEW, weights="in the wheel, 0.3.0", reference=True, for_cost=layers_of_rock_salt),
+    Published("SevenNet-0, its calculator", "atoms", "sevenn", "sevenn", lambda: sevennet_calculator(None), rock_salt,
+              "SO3", FEW, weights="in the wheel, 22May2024", reference=True, for_cost=cells_of_rock_salt),
     Published("EMT", "atoms", "ase", "ase", from_module("ase.calculators.emt:EMT"), copper, "O3", FEW,
               weights="analytic", reference=True),
     Published("Lennard-Jones", "atoms", "ase", "ase", from_module("ase.calculators.lj:LennardJones"), copper, "O3", FEW,

@@ -274,9 +274,9 @@ def _along_atoms(trial: Trial, place: int) -> list[tuple[float, float, float]]:
         def energy(step: float, along: Array = along) -> Array:
             return np.array([trial.tested.total_energy(_displaced(one, step * along))])
 
-        value, error = slope(energy, trial.noise(place))
-        size = np.sqrt(along.size) / 1e3
-        found.append((value[0] / size, -float((forces * along).sum()) / 1e3 / size, error / size))
+        expected, size = -float((forces * along).sum()) / 1e3, np.sqrt(along.size) / 1e3
+        value, error = slope(energy, trial.noise(place), expected=expected)
+        found.append((value[0] / size, expected / size, error / size))
     return found
 
 
@@ -292,9 +292,9 @@ def _along_strains(trial: Trial, place: int) -> list[tuple[float, float, float]]
             there.set_cell(one.cell.array @ (np.eye(3) + step * along), scale_atoms=True)
             return np.array([trial.tested.total_energy(there)])
 
-        value, error = slope(energy, trial.noise(place), arm=ARM)
-        size = 3 * abs(one.get_volume()) / GPA
-        found.append((value[0] / size, float((stress * along).sum()) / 3, error / size))
+        expected, size = float((stress * along).sum()) / 3, 3 * abs(one.get_volume()) / GPA
+        value, error = slope(energy, trial.noise(place), arm=ARM, expected=expected * size)
+        found.append((value[0] / size, expected, error / size))
     return found
 
 
