@@ -19,6 +19,7 @@ from jetsym.atoms.read import frames_of
 from jetsym.errors import ProbeError
 from jetsym.probing.forward import calling
 from jetsym.probing.measure import rotations
+from jetsym.probing.measure.orbit import measure
 from jetsym.probing.probe import probe
 
 __all__ = ["Passes", "as_it_takes", "passes_of"]
@@ -120,7 +121,7 @@ class _Clock:
     def bare(self, task: Task) -> None:
         """Run a bare pass, outside of modes of torch that watch what is computed."""
         start = time.process_time()
-        with _disable_current_modes():  # type: ignore[no-untyped-call]  # torch says no types
+        with _disable_current_modes():
             begin = time.process_time()
             task()
             spent = time.process_time() - begin
@@ -130,11 +131,10 @@ class _Clock:
     @contextmanager
     def along_the_orbit(self) -> Iterator[None]:
         """Tell the passes along the orbit from those before."""
-        measure = rotations.measure
 
-        def along(*arguments: Any) -> Any:
+        def along(*arguments: Any, **named: Any) -> Any:
             self._part = "orbit"
-            return measure(*arguments)
+            return measure(*arguments, **named)
 
         with patch.object(rotations, "measure", along):
             yield
