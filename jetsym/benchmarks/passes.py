@@ -18,7 +18,8 @@ from jetsym.atoms.domain import ATOMS
 from jetsym.atoms.read import frames_of
 from jetsym.errors import ProbeError
 from jetsym.probing.forward import calling
-from jetsym.probing.measure import orbit, rotations
+from jetsym.probing.measure import rotations
+from jetsym.probing.measure.orbit import measure
 from jetsym.probing.probe import probe
 
 __all__ = ["Passes", "as_it_takes", "passes_of"]
@@ -130,11 +131,10 @@ class _Clock:
     @contextmanager
     def along_the_orbit(self) -> Iterator[None]:
         """Tell the passes along the orbit from those before."""
-        measure = orbit.measure
 
-        def along(*arguments: Any, **options: Any) -> Any:
+        def along(*arguments: Any, **named: Any) -> Any:
             self._part = "orbit"
-            return measure(*arguments, **options)
+            return measure(*arguments, **named)
 
         with patch.object(rotations, "measure", along):
             yield
