@@ -51,7 +51,7 @@ ENOUGH = 16
 #: Paths of the same inputs share forward passes up to this part of the evaluations of one: their responses are held, in
 #: double precision.
 SHARED = 4
-#: Elements at which answers are compared.
+#: Elements at most at which answers are compared; one where enough inputs travel together.
 BASES = 2
 #: The floor over the measured size of rounding: A of an exactly invariant network lies between a third of it and all.
 MARGIN = 2.0
@@ -267,7 +267,9 @@ def measure_rounding(session: Session, inputs: Any, *ways: Way) -> list[dict[str
     """
     finest = EPS[session.domain.dtype_name(inputs)]
     nearest = ways[0](session, inputs, STEP * finest * np.arange(1.0))
-    answers = ask(session, inputs, nearest[0].inputs, np.stack([path.elements[0] for path in nearest[:BASES]]))
+    first = nearest[0].inputs
+    bases = nearest[: min(BASES, ceil(TOGETHER / (first.stop - first.start)))]
+    answers = ask(session, inputs, first, np.stack([path.elements[0] for path in bases]))
     found = [_along(session, inputs, way, answers, finest) for way in ways]
     if any(map(answers.apart_by, answers.apart)):
         together, session.evaluations = session.evaluations, 1
