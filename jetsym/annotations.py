@@ -13,7 +13,7 @@ from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-__all__ = ["Kind", "Range", "allowed", "is_array", "is_device"]
+__all__ = ["Kind", "Range", "allowed", "array", "is_array", "is_device"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def allowed(hint: Any, limits: Range | None = None) -> Kind | None:
     if origin is Annotated:
         return allowed(parts[0], limits)
     if origin in (Union, UnionType):
-        if _is_array_like(hint):
+        if hint is getattr(sys.modules.get("numpy.typing"), "ArrayLike", None):
             return _LIKE_ARRAYS
         is_device = str in parts and any(getattr(part, "__module__", "") == "torch" for part in parts)
         is_path = str in parts and any(_is_path(part) for part in parts)
@@ -135,11 +135,8 @@ def is_device(value: Any) -> bool:
 
 
 def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool) or type(value).__name__ == "bool_" or type(value) is _numpy_bool()
-
-
-def _numpy_bool() -> Any:
-    return getattr(sys.modules.get("numpy"), "bool_", bool)
+    kinds = (bool, getattr(sys.modules.get("numpy"), "bool_", bool))
+    return isinstance(value, kinds) or type(value).__name__ == "bool_"
 
 
 def is_array(value: Any) -> bool:
@@ -160,12 +157,9 @@ def _is_like_an_array(value: Any) -> bool:
         return False
 
 
-def _is_array_like(hint: Any) -> bool:
-    return hint is getattr(sys.modules.get("numpy.typing"), "ArrayLike", None)
-
-
 _PATH = Kind(lambda value: isinstance(value, str) and value != "", "a path")
-_ARRAY = Kind(is_array, "an array of numbers")
+#: An array of any library.
+array = Kind(is_array, "an array of numbers")
 _LIKE_ARRAYS = Kind(_is_like_an_array, "an array of numbers")
 _SIMPLE: dict[Any, Kind] = {
     bool: Kind(_is_bool, "True or False", "b"),
@@ -194,7 +188,7 @@ def _plural(kind: Kind | None) -> str:
 
 def _container(origin: Any, parts: tuple[Any, ...], limits: Range | None) -> Kind | None:
     if getattr(origin, "__name__", "") == "ndarray":
-        return _ARRAY
+        return array
     if not isinstance(origin, type):
         return None
     if issubclass(origin, Mapping):

@@ -18,7 +18,7 @@ from importlib import import_module
 from numbers import Real
 from typing import Any, TypeVar, get_type_hints
 
-from jetsym.annotations import Kind, Range, allowed, is_array, is_device
+from jetsym.annotations import Kind, Range, allowed, array, is_array, is_device
 from jetsym.errors import ConfigError, JetsymError, shorten
 
 __all__ = [
@@ -84,8 +84,6 @@ by_name = Kind(
 path = Kind(lambda value: isinstance(value, os.PathLike) or (isinstance(value, str) and value != ""), "a path")
 #: What is looked at later, by the function itself.
 anything = Kind(lambda value: True, "anything")
-#: An array of any library.
-array = Kind(is_array, "an array of numbers")
 
 
 def shaped(*axes: int | str, finite: bool = True) -> Shape:
@@ -202,7 +200,7 @@ class _Door:
     def _refuse_shapes(self, given: Mapping[str, Any], error: Callable[[str], JetsymError]) -> None:
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
-            value = given.get(name)
+            value: Any = given.get(name)
             found = (len(value),) if isinstance(value, list | tuple) else getattr(value, "shape", None)
             if found is None or isinstance(value, Real):  # left out, or another kind of argument
                 continue
@@ -217,12 +215,8 @@ class _Door:
                 known = [f"{axis} = {sizes[axis]}" if axis in sizes else axis for axis in map(str, shape.axes)]
                 comma = "," if len(known) == 1 else ""
                 raise error(f"{name} has shape {tuple(found)}; expected ({', '.join(known)}{comma})")
-            if shape.finite and is_array(value) and not _is_finite(value):
+            if shape.finite and is_array(value) and not bool((value * 0 == 0).all()):  # in any library
                 raise error(f"{name} is not finite throughout; expected finite numbers")
-
-
-def _is_finite(value: Any) -> bool:
-    return bool((value * 0 == 0).all())  # in any library
 
 
 def _of(hint: Any, default: Any, limit: Range | Shape | Kind | None) -> Kind | None:

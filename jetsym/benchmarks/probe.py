@@ -143,10 +143,10 @@ class Timed:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function, self.seconds = function, 0.0
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         start = time.process_time()
         try:
-            return self._function(*arguments)
+            return self._function(*arguments, **options)
         finally:
             self.seconds += time.process_time() - start
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from jetsym.arguments import above, anything, at_least, checked, fraction
 from jetsym.errors import ConfigError, closest
+from jetsym.jets.io.block import BadJets
 from jetsym.jets.io.folds import EVENT, Fold
 from jetsym.jets.io.streaming.scratch import number_of_bytes
 from jetsym.jets.models.registry import configure
@@ -25,7 +26,6 @@ _COUNTS = (
     *("checkpoint_every", "max_skipped", "log_every", "monitor_jets", "devices", "num_nodes"),
 )
 
-BadJets = Literal["raise", "drop"]
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 OptimizerName = Literal["adamw", "adam", "lion", "ranger"]

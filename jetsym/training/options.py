@@ -13,11 +13,12 @@ from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 from torch import nn
 
 from jetsym.errors import ConfigError
+from jetsym.jets.io.block import BadJets
 from jetsym.jets.models import Tagger
 from jetsym.jets.models.own import given_tagger, own_tagger
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.jets.targets import Loss
-from jetsym.training.config import BadJets, LoggerName, OptimizerName, Precision, Schedule, TrainConfig
+from jetsym.training.config import LoggerName, OptimizerName, Precision, Schedule, TrainConfig
 from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainOptions", "with_named_model", "with_options"]

@@ -122,11 +122,8 @@ class Rejection:
         lower, upper = (f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in self.interval)
         if self.value == math.inf:
             return f"> {lower} ({'weights cancel' if self.passed else 'none passes'})"
-        return f"{_digits(self.value)}{'*' if self.few else ''} [{lower}, {upper.replace('inf', '∞')}]"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+        digits = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:.0f}"
+        return f"{digits}{'*' if self.few else ''} [{lower}, {upper.replace('inf', '∞')}]"
 
 
 def background_of(classes: Sequence[str], named: str | Sequence[str] | None = None) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import read_block
 from jetsym.jets.io.formats.index import EmptyFileError
+from jetsym.jets.io.limits import cut
 from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
@@ -24,7 +25,6 @@ from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
-from jetsym.jets.io.streaming.blocks import cut
 from jetsym.jets.io.streaming.cache import CacheFiles, is_cache, load_manifest
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
 from jetsym.text import table_of

@@ -12,9 +12,11 @@ from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
 
-__all__ = ["choose", "spread_over"]
+__all__ = ["choose", "cut", "spread_over"]
 
-#: Jets of a piece of a file that is read at once, where only some of them are wanted.
+#: A block is made of whole clusters of a file, with at least so many jets …
+_SMALLEST = 8192
+#: … and is cut where a file's own clusters have more than this.
 _LARGEST = 65_536
 
 
@@ -44,8 +46,8 @@ def choose(index: FileIndex, share: int | None, in_pieces: bool) -> list[NDArray
     if share is None or share >= index.n_jets:
         if not in_pieces:
             return [np.arange(index.n_jets)]
-        return [np.arange(start, stop) for start, stop in _clusters(index.boundaries, smallest=8192)]
-    clusters = _clusters(index.boundaries)
+        return [np.arange(start, stop) for start, stop in cut(index.boundaries)]
+    clusters = cut(index.boundaries, smallest=1)
     most = 4 if len(clusters) > 4 and _of_one_class(index) else 256
     while True:
         n = min(share, most, len(clusters))
@@ -62,12 +64,26 @@ def choose(index: FileIndex, share: int | None, in_pieces: bool) -> list[NDArray
     return [piece for piece in pieces if len(piece)]
 
 
-def _clusters(boundaries: NDArray[np.int64], *, smallest: int = 1) -> list[tuple[int, int]]:
-    """Cut a file into whole clusters of at least so many jets, and large ones into parts."""
-    grid = np.arange(0, boundaries[-1] + smallest, smallest)
-    edges = np.unique(boundaries[np.searchsorted(boundaries, grid).clip(max=len(boundaries) - 1)])
-    inner = [np.linspace(a, b, -(-(b - a) // _LARGEST), endpoint=False).astype(np.int64) for a, b in pairwise(edges)]
-    return list(pairwise([*np.concatenate(inner).tolist(), int(boundaries[-1])]))
+def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: int = _LARGEST) -> list[tuple[int, int]]:
+    """Cut a file into blocks of whole clusters: small ones are joined, and large ones cut evenly.
+
+    Examples
+    --------
+    >>> cut(np.array([0, 3, 10, 12, 40]), smallest=5, largest=20)
+    [(0, 10), (10, 25), (25, 40)]
+    """
+    edges = [int(boundaries[0])]
+    for boundary in boundaries[1:]:
+        if boundary - edges[-1] >= smallest:
+            edges.append(int(boundary))
+    if edges[-1] != boundaries[-1]:  # what is left at the end is too small to be a block of its own
+        edges[max(1, len(edges) - 1) :] = [int(boundaries[-1])]
+    blocks = []
+    for start, stop in pairwise(edges):
+        parts = -(-(stop - start) // largest)
+        inner = [start + part * (stop - start) // parts for part in range(parts + 1)]
+        blocks += list(pairwise(inner))
+    return blocks
 
 
 def _of_one_class(index: FileIndex) -> bool:

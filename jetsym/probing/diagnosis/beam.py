@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
+from jetsym.probing.diagnosis.case import Case, NotJudged
 from jetsym.probing.diagnosis.modes import register
 from jetsym.probing.diagnosis.thresholds import Bound, Thresholds
+from jetsym.probing.kinds import INVARIANT
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.lorentz import LorentzReport

@@ -11,6 +11,7 @@ import numpy as np
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.diagnosis.thresholds import Thresholds
+from jetsym.probing.kinds import INVARIANT
 from jetsym.probing.reports.derived import share_of
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.draws import least_gap
@@ -24,7 +25,6 @@ from jetsym.spectrum import Irrep
 from jetsym.spectrum.representations import NAMED
 
 __all__ = [
-    "INVARIANT",
     "MIRRORED",
     "Case",
     "NotJudged",
@@ -35,8 +35,6 @@ __all__ = [
     "parse_irrep",
 ]
 
-#: Kinds of outputs that should not change at all.
-INVARIANT = ("logits", "scalar")
 #: Pseudoscalar errors of an output that turns rightly and mirrors wrongly.
 MIRRORED = "(0,−)"
 #: Rank 2 tensors of physics (stress, polarizability) are symmetric: they need no antisymmetric part.

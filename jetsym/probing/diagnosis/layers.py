@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged, one_by_one
+from jetsym.probing.diagnosis.case import Case, NotJudged, one_by_one
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
+from jetsym.probing.kinds import INVARIANT
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
 from jetsym.probing.reports.diagnosis import SEVERITIES, Evidence, Finding
 from jetsym.probing.reports.sentences import NOT_SMALL

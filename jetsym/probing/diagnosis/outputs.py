@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from jetsym.probing.diagnosis.case import INVARIANT, MIRRORED, Case, NotJudged, is_pseudo, one_by_one
+from jetsym.probing.diagnosis.case import MIRRORED, Case, NotJudged, is_pseudo, one_by_one
 from jetsym.probing.diagnosis.modes import register
 from jetsym.probing.diagnosis.thresholds import Bound
+from jetsym.probing.kinds import INVARIANT
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.symmetry import Symmetry
 from jetsym.text import concise, percent

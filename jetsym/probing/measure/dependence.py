@@ -5,6 +5,10 @@ inputs are evaluated again with noise of a small size ε on what one layer retur
 change over ε: 0 where it does not depend on the layer, about 1 where it is linear in it. With all later layers held at
 what they were, what is left of the gain is what reaches the output past them: the layers of which something is left are
 its readout.
+
+One forward pass for each layer is the square of their number in all. Where there are more than :data:`MANY`, the gains
+are those of infinitely small noise, by :mod:`jetsym.probing.measure.slopes`, as far as disturbing groups of layers
+confirms them, and noise on all layers at once tells which of them no other changes.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from jetsym.probing.forward.layers import Layered
 from jetsym.probing.forward.returned import changed_leaves, flatten_outputs
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.reproducibility import as_numbers
+from jetsym.probing.measure.slopes import Change, confirmed, moved_by_others, slopes_of
 
 __all__ = ["measure_dependence"]
 
@@ -31,11 +36,11 @@ __all__ = ["measure_dependence"]
 FEW, NOISE = 4, 2.0**-4
 #: The relative change of a response that is more than rounding in the coarsest precision.
 MOVED = 2.0**-12
+#: Layers that are disturbed one after the other, each in a pass of its own; more of them are differentiated.
+MANY = 48
 
 #: Layer or output -> what it is, with zeros for what is padding.
 Numbers = dict[str, NDArray[Any]]
-#: What is made of the array that a layer returned.
-Change = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -112,24 +117,21 @@ def measure_dependence(session: Session, inputs: Any, elements: NDArray[np.float
 class _Experiment:
     """A few inputs, evaluated with layers disturbed or held."""
 
+    moved = MOVED
+
     def __init__(self, session: Session, inputs: Any, meddling: Meddling) -> None:
         self._session, self._inputs, self._meddling = session, inputs, meddling
-        self._usual = self._responses({})
-        self._layers = [name for name in self._usual if name not in session.outputs and name in meddling.seen]
-        self._held = {name: meddling.seen[name] for name in self._layers}
+        self.usual: Mapping[str, NDArray[Any]] = self._responses({})
+        self._layers = [name for name in self.usual if name not in session.outputs and name in meddling.seen]
+        self.held: Mapping[str, Tensor] = {name: meddling.seen[name] for name in self._layers}
         self._generator = torch.Generator().manual_seed(session.seed)
-        self._noise = {name: _noise_like(array, self._generator) for name, array in self._held.items()}
+        self._noise = {name: _noise_like(array, self._generator) for name, array in self.held.items()}
 
     def result(self, elements: NDArray[np.float64]) -> dict[str, Any]:
         """Return what :func:`measure_dependence` gives."""
         if not self._layers:
             return {}
-        gains = {name: self._gains({name: self._disturbed(name)}) for name in self._layers}
-        first = [
-            name
-            for place, name in enumerate(self._layers)
-            if not any(gains[earlier][name] * NOISE > MOVED for earlier in self._layers[:place])
-        ]
+        first, gains = self._many() if len(self._layers) > MANY else self._one_by_one()
         direct = self._direct()
         past = self._changes({name: self._kept(name) for name in self._layers}, elements)
         even = {name: self._even_part(name) for name in direct if any(direct[name].values())}
@@ -145,6 +147,56 @@ class _Experiment:
                 for output in self._session.outputs
             },
         }
+
+    def _one_by_one(self) -> tuple[list[str], dict[str, dict[str, float]]]:
+        """Return the layers that no earlier layer changes, and the gains of the outputs by every layer."""
+        gains = {name: self._gains({name: self._disturbed(name)}) for name in self._layers}
+        first = [
+            name
+            for place, name in enumerate(self._layers)
+            if not any(gains[earlier][name] * NOISE > MOVED for earlier in self._layers[:place])
+        ]
+        return first, gains
+
+    def _many(self) -> tuple[list[str], dict[str, dict[str, float]]]:
+        """Return the same with few passes: by noise on all layers at once, and by derivatives as far as they hold.
+
+        What a layer returns before its own noise is added has moved where an earlier one, of those, changes it.
+        """
+        moved = moved_by_others(self)
+        if moved is None:
+            return self._one_by_one()
+        slopes = None
+        if not self._session.differentiates:  # whose graph is its own
+            slopes = slopes_of(self, np.random.default_rng(self._session.seed))
+        known = set(self._layers if slopes else ())
+        for output, one in (slopes or {}).items():
+            known.intersection_update(confirmed(self, output, one))
+        gains = {}
+        for name in self._layers:
+            if slopes and name in known:
+                sizes = {output: one.sizes[name] for output, one in slopes.items()}
+                gains[name] = {output: size if size * NOISE > MOVED else 0.0 for output, size in sizes.items()}
+            else:
+                gains[name] = self._of_outputs(self._gains({name: self._disturbed(name)}))
+        return [name for name in self._layers if not moved[name]], gains
+
+    def noise(self, name: str, array: Tensor) -> Tensor:
+        """Return the noise on what a layer returned."""
+        noise = self._noise[name]
+        if noise.shape != array.shape:  # of a model that trims otherwise in every pass
+            noise = _noise_like(array, self._generator)
+        return noise
+
+    def run(self, changes: Mapping[str, Change]) -> dict[str, Any]:
+        """Return the outputs with layers changed, as the model returns them."""
+        self._meddling.begin(changes)
+        found = self._session.along(self._inputs, np.eye(3)[None])
+        return {output: found[output] for output in self._session.outputs}
+
+    def numbers(self, outputs: Mapping[str, Any]) -> Numbers:
+        """Return outputs in double precision, with zeros for what is padding."""
+        return as_numbers(self._session, self._inputs, dict(outputs))
 
     def _direct(self) -> dict[str, dict[str, float]]:
         """Return the gains of the outputs by each layer with all later ones held, from the last one backwards.
@@ -172,7 +224,7 @@ class _Experiment:
             if ahead is None or back is None:
                 result[output] = 1.0
                 continue
-            even = _size((ahead[output] + back[output]) / 2 - self._usual[output])
+            even = _size((ahead[output] + back[output]) / 2 - self.usual[output])
             odd = _size((ahead[output] - back[output]) / 2)
             result[output] = even / (even + odd) if even + odd else 0.0
         return result
@@ -187,7 +239,7 @@ class _Experiment:
         """
         found = self._changes(changes)
         if found is None:
-            return dict.fromkeys(self._usual, unknown)
+            return dict.fromkeys(self.usual, unknown)
         return {name: change / NOISE if change > MOVED else 0.0 for name, change in found.items()}
 
     def _changes(
@@ -199,7 +251,7 @@ class _Experiment:
             return None
         return {
             name: _size(found[name] - values) / size if (size := _size(values)) else float(found[name].any())
-            for name, values in self._usual.items()
+            for name, values in self.usual.items()
         }
 
     def _responses(
@@ -217,14 +269,11 @@ class _Experiment:
             raise
 
     def _kept(self, name: str) -> Change:
-        return lambda array: self._held[name].clone() if array.shape == self._held[name].shape else array
+        return lambda array: self.held[name].clone() if array.shape == self.held[name].shape else array
 
     def _disturbed(self, name: str, times: float = 1.0) -> Change:
         def change(array: Tensor) -> Tensor:
-            noise = self._noise[name]
-            if noise.shape != array.shape:  # of a model that trims otherwise in every pass
-                noise = _noise_like(array, self._generator)
-            return self._kept(name)(array) + times * noise
+            return self._kept(name)(array) + times * self.noise(name, array)
 
         return change
 

@@ -1,7 +1,7 @@
 """LGATr and LLoCa: exactly the transformations that their references leave alone, options, and what is missing."""
 
-import builtins
 import itertools
+import sys
 
 import pytest
 import torch
@@ -173,14 +173,8 @@ def test_impossible_options_are_named(name, options, message):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_missing_package_is_named(monkeypatch, name):
-    original = builtins.__import__
-
-    def without(module, *arguments, **options):
-        if module.split(".")[0] == name:
-            raise ImportError(f"No module named {module!r}")
-        return original(module, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    for module in [name, *(loaded for loaded in sys.modules if loaded.startswith(f"{name}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
         MissingDependencyError, match=rf"needs the package '{name}'.*pip install 'jetsym\[equivariant\]'"
     ):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import jetsym
+from jetsym.probing.measure import dependence
 
 QUIET = {"progress": False, "l_max": 1, "layers": "*"}
 Pair = namedtuple("Pair", "x y")
@@ -225,3 +226,76 @@ def test_what_a_layer_returns_within_a_dataclass_is_disturbed():
 
     report = found(Net(forward, states=Stated(), head=nn.Linear(8, 1)))
     assert report.meta["dependence"]["outputs"]["y"]["through"]["states.states"] > 0.1
+
+
+class Deep(nn.Module):
+    """Many layers one after the other, and what else is made of what they return."""
+
+    def __init__(self, read, n=60):
+        super().__init__()
+        self.steps = nn.ModuleList(nn.Linear(8, 8) for _ in range(n))
+        self.extra, self.lost, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self._read = read
+
+    def forward(self, x):
+        h = x = lengths(x)
+        for step in self.steps:
+            h = h + 0.02 * torch.sin(step(h))
+        return 2 * self._read(self, h, x)
+
+
+def gains_by_both(read, monkeypatch):
+    """Return the gains of a deep network by derivatives and by noise on every layer, and how many passes they took."""
+    found_by, passes = [], []
+    for many in (48, 1000):
+        net, calls = Deep(read), []
+        net.register_forward_pre_hook(lambda *_, calls=calls: calls.append(None))
+        monkeypatch.setattr(dependence, "MANY", many)
+        report = found(net, {"y": "logits"}, n=4, layers=["steps.*", "extra", "lost", "head"])
+        found_by.append(report.meta["dependence"])
+        passes.append(len(calls))
+    assert found_by[0]["embeddings"] == found_by[1]["embeddings"]
+    through = [each["outputs"]["y"]["through"] for each in found_by]
+    assert through[0].keys() == through[1].keys()
+    assert (through[0]["lost"], through[1]["lost"]) == (0, 0)
+    return *through, passes[1] - passes[0]
+
+
+def whole(net, h, x):
+    net.lost(h)
+    return net.head(h + net.extra(x))
+
+
+def cut(net, h, x):
+    """The graph ends behind all layers, but for a part that hardly counts."""
+    h = h.detach() + 1e-3 * h
+    net.lost(h)
+    return net.head(h + net.extra(x))
+
+
+def half_cut(net, h, x):
+    """A branch beside all layers is cut off from the graph, and counts most."""
+    net.lost(h)
+    return net.head(h + 2 * net.extra(x).detach())
+
+
+@pytest.mark.parametrize("read", [whole, cut, half_cut])
+def test_many_layers_have_the_gains_that_noise_on_each_tells(read, monkeypatch):
+    by_slopes, by_noise, saved = gains_by_both(read, monkeypatch)
+    ratios = torch.tensor([by_slopes[name] / by_noise[name] for name in by_noise if name != "lost"])
+    assert ratios.min() > 0.4
+    assert ratios.max() < 2.5
+    assert 0.85 < ratios.median() < 1.15
+    if read is cut:  # of what ends behind the graph, nothing is believed of derivatives
+        assert all(by_slopes[f"steps.{place}"] == by_noise[f"steps.{place}"] for place in range(60))
+    else:
+        assert saved > 30
+
+
+def test_many_layers_of_a_model_that_breaks_the_graph_are_disturbed_one_by_one(monkeypatch):
+    def by_numpy(net, h, x):
+        net.lost(h)
+        return net.head(torch.from_numpy(h.detach().numpy()) + net.extra(x.detach())).detach()
+
+    by_slopes, by_noise, _ = gains_by_both(by_numpy, monkeypatch)
+    assert by_slopes == by_noise

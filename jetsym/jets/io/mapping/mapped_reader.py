@@ -387,9 +387,4 @@ def _class_of_file(mapping: TreeMapping, path: File) -> int:
 
 def _in_pieces(entries: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Split successive entries of a file into parts that lie close together."""
-    parts = []
-    while len(entries):
-        stop = int(np.searchsorted(entries, entries[0] + _ROWS))
-        parts.append(entries[:stop])
-        entries = entries[stop:]
-    return parts
+    return np.split(entries, np.flatnonzero(np.diff(entries // _ROWS)) + 1) if len(entries) else []

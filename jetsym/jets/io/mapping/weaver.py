@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -393,19 +394,13 @@ def _parts(names: Sequence[str]) -> list[str | None]:
 
 
 def _refuse_circles(path: Path, variables: dict[str, Expression]) -> None:
-    done: set[str] = set()
-
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        if len(above) > _DEEPEST:
-            raise ConfigError(f"{path}: new_variables are of one another {_DEEPEST} deep; expected fewer")
-        if name in above:
-            raise ConfigError(
-                f"{path}: new_variables go in a circle: {' → '.join((*above[above.index(name) :], name))}"
-            )
-        if name in variables and name not in done:
-            for inner in sorted(variables[name].names):
-                visit(inner, (*above, name))
-            done.add(name)
-
-    for name in variables:
-        visit(name, ())
+    of = {name: {*one.names} & variables.keys() for name, one in variables.items()}
+    depths: dict[str, int] = {}
+    try:
+        for name in TopologicalSorter(of).static_order():
+            depths[name] = 1 + max((depths[inner] for inner in of[name]), default=0)
+    except CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        raise ConfigError(f"{path}: new_variables go in a circle: {circle}") from error
+    if max(depths.values(), default=0) > _DEEPEST:
+        raise ConfigError(f"{path}: new_variables are of one another {_DEEPEST} deep; expected fewer")

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,6 +25,7 @@ from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
+from jetsym.jets.io.limits import cut
 from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
@@ -35,12 +35,8 @@ from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.jets.schema import SCALAR_BRANCHES
 
-__all__ = ["ENTRY", "FILE", "Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
+__all__ = ["ENTRY", "FILE", "Block", "JetFiles", "Skipped", "count_names", "mixed"]
 
-#: A block is made of whole clusters of a file, with at least so many jets …
-_SMALLEST = 8192
-#: … and is cut where a file's own clusters have more than this.
-_LARGEST = 65_536
 
 #: Columns of jets that are numbered: the place of the file among those that are read, and the entry there.
 FILE, ENTRY = "file", "entry"
@@ -263,28 +259,6 @@ class JetFiles:
             self._indices[number] = index
             while len(self._indices) > _INDICES:
                 self._indices.popitem(last=False)
-
-
-def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: int = _LARGEST) -> list[tuple[int, int]]:
-    """Cut a file into blocks of whole clusters: small ones are joined, and large ones cut evenly.
-
-    Examples
-    --------
-    >>> cut(np.array([0, 3, 10, 12, 40]), smallest=5, largest=20)
-    [(0, 10), (10, 25), (25, 40)]
-    """
-    edges = [int(boundaries[0])]
-    for boundary in boundaries[1:]:
-        if boundary - edges[-1] >= smallest:
-            edges.append(int(boundary))
-    if edges[-1] != boundaries[-1]:  # what is left at the end is too small to be a block of its own
-        edges[max(1, len(edges) - 1) :] = [int(boundaries[-1])]
-    blocks = []
-    for start, stop in pairwise(edges):
-        parts = -(-(stop - start) // largest)
-        inner = [start + part * (stop - start) // parts for part in range(parts + 1)]
-        blocks += list(pairwise(inner))
-    return blocks
 
 
 def count_names(blocks: Sequence[Block], groups: Sequence[str]) -> NDArray[np.int64]:

@@ -9,7 +9,8 @@ import pytest
 
 from jetsym.errors import ConfigError
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.streaming.blocks import JetFiles, cut
+from jetsym.jets.io.limits import cut
+from jetsym.jets.io.streaming.blocks import JetFiles
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.streaming.mixing import Mixture, strata
 

@@ -15,9 +15,10 @@ import uproot
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
+from jetsym.jets.io.limits import cut
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.sample import sample_dir
-from jetsym.jets.io.streaming.blocks import Block, JetFiles, cut, mixed
+from jetsym.jets.io.streaming.blocks import Block, JetFiles, mixed
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
