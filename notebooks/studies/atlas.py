@@ -76,8 +76,8 @@ bare passes, under O(3) and with all layers and guards: *over all passes* counts
 find particles and measure rounding, *over the orbit* does not. Every pass is made once more, at once, by a copy of the
 model that nothing reads, on the very same moved inputs in the same batch, and the two take turns in coming first.
 A ratio below one, which cannot be, says how well they are known: large passes make the system find memory anew, for
-either of the two. Graphs are built once; one thread; one probe where it is long. *ms* are milliseconds an evaluation of the bare network. Of what is not in the table
-this has not been measured.
+either of the two. Graphs are built once; one thread; one probe where it is long. *ms* are milliseconds an evaluation of
+the bare network. Of what is not in the table this has not been measured.
 
 """
 COST_HEAD = "model | inputs | l_max, method | layers | evaluations | ms | over all passes | over the orbit"
