@@ -116,7 +116,10 @@ def test_probes_of_realistic_size_take_little_more_than_their_passes(known):
     costs = {name: one["cost"] for name, one in known.items() if "cost" in one}
     assert {"CHGNet", "SevenNet-0"} <= {*costs}
     assert all(one["l_max"] == 4 and one["inputs"].startswith("4 × ") for one in costs.values())
-    assert all(costs[name]["over all passes"] <= 1.1 for name in ("CHGNet", "SevenNet-0"))
+    assert all(one["over all passes"] <= 1.1 for one in costs.values() if one["calls"] is None)
+    dear = [one for one in costs.values() if one["calls"] and one["milliseconds an evaluation"] >= 50]
+    assert dear
+    assert all(one["over all passes"] <= 1.02 for one in dear)
 
 
 def test_a_force_along_an_axis_of_the_lab_is_a_finding_and_is_seen_by_hand(atlas):

@@ -78,3 +78,14 @@ def test_calls_of_a_calculator_are_made_by_a_copy_of_its_own():
     assert found.report.equivariance["forces"].is_within_rounding
     assert "calculate" not in vars(calculator)
     assert found.probe > found.orbit > 0 < found.before
+
+
+def test_the_command_prints_the_times_of_any_calculator(capsys):
+    pytest.importorskip("metatomic")
+    from jetsym.benchmarks.__main__ import main
+
+    words = ["--network", "ase.calculators.lj:LennardJones", "--limit", "1", "--repeats", "1"]
+    assert main(["potential", *words]) == 0
+    said = capsys.readouterr().out
+    assert "ase.calculators.lj:LennardJones, 1 structures, l_max 4, float64" in said
+    assert "over all passes" in said
