@@ -76,6 +76,11 @@ class DryPasses:
         """The passes in which tokens can be counted."""
         return [self.alone, *self.together, *self.others]
 
+    @property
+    def numbers(self) -> tuple[tuple[int, int], ...]:
+        """Of all of them the largest number of real points, and that of slots."""
+        return tuple((one.most, one.slots) for one in self.all)
+
 
 def dry_passes(
     evaluate: Evaluate, domain: Domain, inputs: Any, *, move: Any, evaluations: int, turn: Array = ABOUT_DIAGONAL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -167,42 +168,12 @@ class Finder:
 
     def _fits_along(
         self, first: Layout, shapes: Sequence[Sequence[int]], axes: tuple[int, ...], *, fixed: bool
-    ) -> Iterator[Layout]:
+    ) -> tuple[Layout, ...]:
         sizes = [[shape[axis - 1] for axis in axes] for shape in shapes]
         if any(len(set(one)) > 1 for one in sizes):
-            return
-        lengths, n = [one[0] for one in sizes], self.passes.alone.slots
-        for others in range((OTHERS if fixed else OTHERS_THAT_GROW) + 1):
-            for before in range(others + 1):
-                after = others - before
-                forms = (SQUARE,) if len(axes) == 2 else (NODES, SQUARE)
-                for form in forms:
-                    yield from self._if_it_fits(
-                        replace(first, axes=axes, form=form, before=before, after=after), lengths, fixed=fixed
-                    )
-        if len(axes) == 2:
-            return
-        copies = {lengths[0] // n} if fixed and lengths[0] % n == 0 else set(range(2, lengths[0] // max(1, n - 1) + 1))
-        for k in sorted(copies - {0, 1}):
-            for order in (TOKEN_FIRST, TOKEN_LAST):
-                yield from self._if_it_fits(replace(first, axes=axes, copies=k, order=order), lengths, fixed=fixed)
-        for form in (OFF_DIAGONAL, *TRIANGLES):
-            yield from self._if_it_fits(replace(first, axes=axes, form=form), lengths, fixed=fixed)
-
-    def _if_it_fits(self, layout: Layout, lengths: Sequence[int], *, fixed: bool) -> Iterator[Layout]:
-        """Yield a layout if the slots it would hold are possible in every pass."""
-        held, n = layout.slots_of(lengths[0]), self.passes.alone.slots
-        if held is None:
-            return
-        if fixed and (self.passes.takes_others or held != n):
-            plain = layout.form == NODES or (layout.form == SQUARE and len(layout.axes) == 2)
-            if not (plain and layout.copies == 1 and max(layout.after, layout.before) < 2) or held < PERMUTED:
-                return
-        for length, one in zip(lengths, self.passes.all, strict=True):
-            slots = layout.slots_of(length)
-            if slots is None or not (fixed or one.most <= slots <= one.slots):
-                return
-        yield layout
+            return ()
+        lengths = tuple(one[0] for one in sizes)
+        return _that_fit(first, axes, lengths, self.passes.numbers, fixed, self.passes.takes_others)
 
     def _holds_other_slots(self, layout: Layout) -> bool:
         """Return whether a layout is of other slots than those of the inputs."""
@@ -276,6 +247,66 @@ def _behind_inputs(first: Layout, axis: int) -> int:
     if first.rows == ALONE:
         return axis + (axis < first.inputs)
     return 1 if axis == first.inputs else axis + 1 + (axis < first.inputs)
+
+
+@lru_cache(maxsize=512)  # many layers have the same shapes
+def _that_fit(
+    first: Layout,
+    axes: tuple[int, ...],
+    lengths: tuple[int, ...],
+    numbers: tuple[tuple[int, int], ...],
+    fixed: bool,
+    takes_others: bool,
+) -> tuple[Layout, ...]:
+    """Return layouts along some axes whose slots are possible in every pass.
+
+    Parameters
+    ----------
+    first
+        Where the inputs are.
+    axes, lengths
+        Axes of the tokens, and how long they are in every pass.
+    numbers
+        Of every pass the largest number of real points, and that of slots; the first is of the inputs as they are.
+    fixed
+        Whether the lengths are the same in all passes.
+    takes_others
+        Whether the model takes other numbers of slots.
+    """
+    n = numbers[0][1]
+
+    def is_possible(layout: Layout) -> bool:
+        held = layout.slots_of(lengths[0])
+        if held is None:
+            return False
+        if fixed and (takes_others or held != n):
+            plain = layout.form == NODES or (layout.form == SQUARE and len(axes) == 2)
+            if not (plain and layout.copies == 1 and max(layout.after, layout.before) < 2) or held < PERMUTED:
+                return False
+        held_by = map(layout.slots_of, lengths)
+        return all(
+            one is not None and (fixed or most <= one <= slots)
+            for one, (most, slots) in zip(held_by, numbers, strict=True)
+        )
+
+    return tuple(filter(is_possible, _along(first, axes, lengths[0], n, fixed=fixed)))
+
+
+def _along(first: Layout, axes: tuple[int, ...], length: int, n: int, *, fixed: bool) -> Iterator[Layout]:
+    """Yield layouts along some axes of a length, for n slots, those with fewest other tokens first."""
+    forms = (SQUARE,) if len(axes) == 2 else (NODES, SQUARE)
+    for others in range((OTHERS if fixed else OTHERS_THAT_GROW) + 1):
+        for before in range(others + 1):
+            for form in forms:
+                yield replace(first, axes=axes, form=form, before=before, after=others - before)
+    if len(axes) == 2:
+        return
+    copies = {length // n} if fixed and length % n == 0 else set(range(2, length // max(1, n - 1) + 1))
+    for k in sorted(copies - {0, 1}):
+        for order in (TOKEN_FIRST, TOKEN_LAST):
+            yield replace(first, axes=axes, copies=k, order=order)
+    for form in (OFF_DIAGONAL, *TRIANGLES):
+        yield replace(first, axes=axes, form=form)
 
 
 def find_layouts(
