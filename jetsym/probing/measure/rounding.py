@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 POINTS, STEP = 8, 4.0
 #: Values along paths with steps for the finest precision, where that is float32 or finer: what is smooth is gone after
 #: one or two differences.
-POINTS_OF_FINEST = 6
+POINTS_OF_FINEST = 5
 #: Orders of differences, of so many values, that have at least a few of them.
 FEWER = 2
 #: Inputs that travel together, inputs in all, and paths at least, each near an element of its own.
