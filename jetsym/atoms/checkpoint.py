@@ -57,6 +57,8 @@ NAMES_FILE = re.compile(r"(/|~|\.{1,2}/|[A-Za-z]:\\|\w+://)|.*\.(ckpt|pt|pth|mod
 SCRIPT_CLASSES = "__torch__."
 KNOWN_CLASSES = ("__torch__.torch.classes.metatensor.", "__torch__.torch.classes.metatomic.")
 
+#: How a zip archive begins, bytes of its first header, and how the first name in one of torch ends.
+ZIP, HEADER, FIRST = b"PK\x03\x04", 30, b"/data.pkl"
 #: File of the trained model in the folder of a run.
 FINAL = "model.ckpt"
 
@@ -98,6 +100,15 @@ def is_whole(file: Path) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def is_cut_off(file: Path) -> bool:
+    """Tell whether a file is the beginning of an archive of torch that was not written to its end."""
+    with file.open("rb") as opened:
+        header = opened.read(HEADER)
+        name = opened.read(int.from_bytes(header[26:28], "little"))
+    begins = header.startswith(ZIP) and name.endswith(FIRST) if len(header) == HEADER else ZIP.startswith(header[:4])
+    return begins and not is_whole(file)
 
 
 def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Any]:

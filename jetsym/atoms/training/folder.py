@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jetsym.atoms.architectures.bias import expect_injection
-from jetsym.atoms.checkpoint import FINAL, epochs_in, is_whole, read_checkpoint
+from jetsym.atoms.checkpoint import FINAL, epochs_in, is_cut_off, is_whole, read_checkpoint
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import finished_file
 
@@ -66,7 +66,7 @@ def where_to_go_on(folder: Path, resume: bool, trust: bool, inject: str | None) 
         return None
     # One that was being written when the run was killed has no end; the one before it serves as well, if there is one.
     whole = [epoch for epoch, file in epochs.items() if is_whole(file)]
-    if not whole and len(epochs) == 1:
+    if not whole and len(epochs) == 1 and is_cut_off(*epochs.values()):
         return None
     last = max(whole or epochs)
     content = read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there

@@ -21,7 +21,7 @@ import yaml
 
 import jetsym
 from jetsym import atoms, cli
-from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
+from jetsym.atoms.checkpoint import epochs_in, is_cut_off, is_whole, read_checkpoint
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.training import folder, train as training
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
@@ -201,6 +201,13 @@ def test_a_checkpoint_that_was_cut_off_is_told_though_a_smaller_archive_ends_in_
     torn.write_bytes(content[: content.rindex(b"PK\5\6", 0, content.rindex(b"PK\5\6")) + 30])
     assert zipfile.is_zipfile(torn)
     assert (is_whole(whole), is_whole(torn), is_whole(tmp_path / "none.ckpt")) == (True, False, False)
+    assert (is_cut_off(whole), is_cut_off(torn)) == (False, True)
+    other = tmp_path / "other.ckpt"
+    for begin, is_one in ((b"", True), (content[:3], True), (content[:100], True), (b"\x80\x04", False)):
+        other.write_bytes(begin)
+        assert is_cut_off(other) == is_one
+    np.savez(tmp_path / "arrays.npz", x=np.zeros(3))
+    assert not is_cut_off(tmp_path / "arrays.npz")
 
 
 def test_metrics_of_a_run_that_went_on(tmp_path):

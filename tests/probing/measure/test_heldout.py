@@ -15,8 +15,8 @@ from jetsym.spectrum.wigner import real_spherical_harmonics
 QUIET = {"progress": False}
 
 
-def points(n):
-    return np.random.default_rng(0).normal(size=(n, 3))
+def points(n, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, 3))
 
 
 def azimuth(x):
@@ -87,11 +87,15 @@ def test_band_limited_layers_read_below_the_floor(dtype, options):
             h = self.linear(x)
             return self.square(h * h[:, [1, 2, 3, 4, 5, 6, 7, 0]]).sum(-1)
 
-    torch.manual_seed(0)
-    x = torch.tensor(points(5), dtype=dtype)
-    report = jetsym.probe(Net().to(dtype), x, outputs={"y": "scalar"}, layers=["*"], **options, **QUIET)
-    assert report.layers == ("linear", "square", "y")
-    assert (report.unexplained < report.noise_floor).all()
+    ratios = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        x = torch.tensor(points(5, seed=seed), dtype=dtype)
+        report = jetsym.probe(Net().to(dtype), x, outputs={"y": "scalar"}, layers=["*"], **options, **QUIET, seed=seed)
+        assert report.layers == ("linear", "square", "y")
+        ratios.append(report.unexplained / report.noise_floor)
+    assert (np.median(ratios, axis=0) < 1).all()
+    assert np.max(ratios) < 2  # what few numbers of five inputs have by chance
     assert report.meta["unbiased"] == []
     assert abs(report.equivariance["y"].unexplained) < report.equivariance["y"].noise_floor
     assert report.meta["held_out"] == HELD_OUT
