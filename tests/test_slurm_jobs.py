@@ -117,7 +117,9 @@ def test_a_preempted_job_goes_on_to_the_bits_of_an_uninterrupted_one(
     assert checkpoint.read(run / checkpoint.LAST)[0].progress["position"]["step"] >= steps
     ended = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED", "PREEMPTED")
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), said.read_text()
-    assert said.read_text().count("asked to end (SIGTERM)") in {1, 2}  # by the first process, or by both
+    told = said.read_text().count("asked to end (SIGTERM)")
+    assert told <= 2  # by the first process, or by both
+    assert told or partition == "low"  # where they are killed at once, they may not come to say it
     assert same_weights(run, uninterrupted)
 
 
