@@ -230,7 +230,7 @@ class HeldOutResponses:
             gram = to_numpy(xp.concat([r @ xp.matrix_transpose(r) for _, r in blocks])).astype(np.float64)
             products = [
                 xp.concat([r @ xp.matrix_transpose(c) for (_, r), (_, c) in zip(blocks, own, strict=True)])
-                for _, own in self._parts(coefficients, columns)
+                for _, own in self._parts(coefficients, columns, first_apart=False)
             ]
             functions, belonging = self.elements.like(coefficients)
             cross = (functions * xp.concat(products, axis=2)) @ belonging
@@ -240,8 +240,10 @@ class HeldOutResponses:
             found.append((squares, 2 * to_numpy(cross).astype(np.float64), pairs))
         return found
 
-    def _parts(self, coefficients: Any, columns: InputColumns) -> list[tuple[slice, list[tuple[slice, Any]]]]:
-        """Return rows that are multiplied together, and their blocks: the first band, then all others.
+    def _parts(
+        self, coefficients: Any, columns: InputColumns, *, first_apart: bool = True
+    ) -> list[tuple[slice, list[tuple[slice, Any]]]]:
+        """Return rows that are multiplied together, and their blocks: the first band, then all others, or all.
 
         The first holds what does not vary: once it is taken off, little is left, and little rounding is added. Where
         blocks are copies it is band by band.
@@ -250,6 +252,8 @@ class HeldOutResponses:
         if columns.is_padded(coefficients):
             return [(rows, columns.blocks(coefficients[rows, :])) for rows in (first, *others)]
         whole = columns.blocks(coefficients)
+        if not first_apart:
+            return [(slice(0, int(coefficients.shape[0])), whole)]
         parts = [first, *([slice(first.stop, others[-1].stop)] if others else [])]
         return [(rows, [(some, c[:, rows, :]) for some, c in whole]) for rows in parts]
 
