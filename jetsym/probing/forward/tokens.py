@@ -276,14 +276,14 @@ def _that_fit(
     n = numbers[0][1]
 
     def is_possible(layout: Layout) -> bool:
-        held = layout.slots_of(lengths[0])
+        held_by = [layout.slots_of(length) for length in lengths]
+        held = held_by[0]
         if held is None:
             return False
         if fixed and (takes_others or held != n):
             plain = layout.form == NODES or (layout.form == SQUARE and len(axes) == 2)
             if not (plain and layout.copies == 1 and max(layout.after, layout.before) < 2) or held < PERMUTED:
                 return False
-        held_by = map(layout.slots_of, lengths)
         return all(
             one is not None and (fixed or most <= one <= slots)
             for one, (most, slots) in zip(held_by, numbers, strict=True)
